@@ -1,0 +1,240 @@
+import { OpError } from "./diagnostic.ts";
+
+/**
+ * A dimension: a size, or a polynomial in named symbols as canonical text: `batch`, `n-8`, `197*batch`, `(n-1)//2`.
+ * Symbols stand for positive integers. Equal polynomials have equal text, so `===` compares dimensions.
+ */
+export type Dim = number | string;
+
+/** Monomial key ("batch", "batch*n", "" for the constant) to integer coefficient. */
+type Polynomial = ReadonlyMap<string, number>;
+
+const parsed = new Map<string, Polynomial>();
+const cacheLimit = 10_000; // distinct dimension texts; hostile input cannot grow the cache further
+
+/** Reads dimension text into its canonical form; `bad-dimension` on anything else. */
+export function parseDim(text: string): Dim {
+  return print(polynomialOf(text));
+}
+
+export function isStatic(dim: Dim): dim is number {
+  return typeof dim === "number";
+}
+
+export const addDims = (a: Dim, b: Dim): Dim =>
+  typeof a === "number" && typeof b === "number" ? a + b : print(sum(polynomialOf(a), polynomialOf(b), 1));
+
+export const subtractDims = (a: Dim, b: Dim): Dim =>
+  typeof a === "number" && typeof b === "number" ? a - b : print(sum(polynomialOf(a), polynomialOf(b), -1));
+
+export const multiplyDims = (a: Dim, b: Dim): Dim =>
+  typeof a === "number" && typeof b === "number" ? a * b : print(product(polynomialOf(a), polynomialOf(b)));
+
+export const productOfDims = (dims: readonly Dim[]): Dim => dims.reduce(multiplyDims, 1);
+
+/** Exact quotient a / b, or undefined where it is not a polynomial with integer coefficients. */
+export function divideDims(a: Dim, b: Dim): Dim | undefined {
+  if (typeof a === "number" && typeof b === "number") return b !== 0 && a % b === 0 ? a / b : undefined;
+  const divisor = polynomialOf(b);
+  if (divisor.size !== 1) {
+    // The one case met beyond monomials: p / p, and multiples c*p / p.
+    const dividend = polynomialOf(a);
+    const [key, coefficient] = divisor.entries().next().value ?? ["", 0];
+    const ratio = (dividend.get(key) ?? 0) / coefficient;
+    if (!Number.isInteger(ratio) || ratio === 0) return undefined;
+    return multiplyDims(ratio, b) === a ? ratio : undefined;
+  }
+  const [divisorKey, divisorCoefficient] = divisor.entries().next().value as [string, number];
+  const out = new Map<string, number>();
+  for (const [key, coefficient] of polynomialOf(a)) {
+    if (coefficient % divisorCoefficient !== 0) return undefined;
+    const atoms = key === "" ? [] : splitAtoms(key);
+    for (const atom of divisorKey === "" ? [] : splitAtoms(divisorKey)) {
+      const at = atoms.indexOf(atom);
+      if (at < 0) return undefined;
+      atoms.splice(at, 1);
+    }
+    out.set(atoms.join("*"), coefficient / divisorCoefficient);
+  }
+  return print(out);
+}
+
+/** floor(a / k) for a positive integer k; exact where k divides every coefficient, else a `(a)//k` atom. */
+export function floorDivide(a: Dim, k: number): Dim {
+  if (typeof a === "number") return Math.floor(a / k);
+  const whole = new Map<string, number>();
+  const rest = new Map<string, number>();
+  for (const [key, coefficient] of polynomialOf(a)) {
+    const quotient = Math.floor(coefficient / k);
+    if (quotient !== 0) whole.set(key, quotient);
+    const remainder = coefficient - quotient * k;
+    if (remainder !== 0) rest.set(key, remainder);
+  }
+  const left = print(rest);
+  if (typeof left === "number") return print(whole); // a constant remainder below k adds nothing
+  const atom = `${/^[A-Za-z_]\w*$/.test(left) ? left : `(${left})`}//${k}`;
+  return print(sum(whole, new Map([[atom, 1]]), 1));
+}
+
+/** The value of a dimension once symbols are bound; `unbound-symbol` where one is missing. */
+export function evaluateDim(dim: Dim, symbols: ReadonlyMap<string, number>): number {
+  const bound = substituteDim(dim, symbols);
+  if (typeof bound === "number") return bound;
+  const missing = symbolsOf(bound).filter((s) => !symbols.has(s));
+  throw new OpError("unbound-symbol", `dimension ${dim} needs a value for ${missing.join(", ")}`);
+}
+
+/** Replaces symbols by sizes or other dimensions. */
+export function substituteDim(dim: Dim, symbols: ReadonlyMap<string, Dim>): Dim {
+  if (typeof dim === "number") return dim;
+  let total: Dim = 0;
+  for (const [key, coefficient] of polynomialOf(dim)) {
+    let term: Dim = coefficient;
+    for (const atom of key === "" ? [] : splitAtoms(key)) {
+      const division = /^(.*)\/\/(\d+)$/.exec(atom);
+      const factor: Dim = division
+        ? floorDivide(substituteDim(parseDim(stripParentheses(division[1] as string)), symbols), Number(division[2]))
+        : (symbols.get(atom) ?? atom);
+      term = multiplyDims(term, factor);
+    }
+    total = addDims(total, term);
+  }
+  return total;
+}
+
+/** Names of the symbols in a dimension, each once, in order of appearance. */
+export function symbolsOf(dim: Dim): string[] {
+  return typeof dim === "number" ? [] : [...new Set(dim.match(/[A-Za-z_]\w*/g) ?? [])];
+}
+
+export const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
+  a.length === b.length && a.every((dim, axis) => dim === b[axis]);
+
+// Grammar: sum = ["-"] term { ("+" | "-") term }; term = factor { "*" factor };
+//          factor = (integer | symbol | "(" sum ")") [ "//" integer ]
+const maxDimText = 400; // characters
+const maxDepth = 16; // nested parentheses
+
+function polynomialOf(dim: Dim): Polynomial {
+  if (typeof dim === "number") return new Map(dim === 0 ? [] : [["", dim]]);
+  const known = parsed.get(dim);
+  if (known !== undefined) return known;
+  const bad = () => new OpError("bad-dimension", `${JSON.stringify(dim.slice(0, 60))} is not a dimension`);
+  if (dim.length > maxDimText) throw bad();
+  const tokens = dim.match(/\s+|\/\/|[()*+-]|\d+|[A-Za-z_]\w*|./gsu)?.filter((t) => t.trim() !== "") ?? [];
+  let at = 0;
+  const readSum = (depth: number): Polynomial => {
+    if (depth > maxDepth) throw bad();
+    let total: Polynomial = new Map();
+    let sign = 1;
+    if (tokens[at] === "-") {
+      sign = -1;
+      at++;
+    }
+    for (;;) {
+      total = sum(total, readTerm(depth), sign);
+      const next = tokens[at];
+      if (next !== "+" && next !== "-") return total;
+      sign = next === "+" ? 1 : -1;
+      at++;
+    }
+  };
+  const readTerm = (depth: number): Polynomial => {
+    let total = readFactor(depth);
+    while (tokens[at] === "*") {
+      at++;
+      total = product(total, readFactor(depth));
+    }
+    return total;
+  };
+  const readFactor = (depth: number): Polynomial => {
+    const token = tokens[at++];
+    if (token === undefined) throw bad();
+    let base: Polynomial;
+    if (token === "(") {
+      base = readSum(depth + 1);
+      if (tokens[at++] !== ")") throw bad();
+    } else if (/^\d+$/.test(token)) {
+      if (!Number.isSafeInteger(Number(token))) throw bad();
+      base = polynomialOf(Number(token));
+    } else if (/^[A-Za-z_]/.test(token)) base = new Map([[token, 1]]);
+    else throw bad();
+    if (tokens[at] !== "//") return base;
+    const divisor = Number(tokens[at + 1]);
+    if (!Number.isSafeInteger(divisor) || divisor <= 0) throw bad();
+    at += 2;
+    return polynomialOf(floorDivide(print(base), divisor));
+  };
+  // An atom such as `n//2` is its own canonical text and must not be divided again.
+  const atom = /^([A-Za-z_]\w*)\/\/([1-9]\d*)$/.exec(dim);
+  const result = atom ? new Map([[dim, 1]]) : parenthesisedAtom(dim) ? new Map([[dim, 1]]) : readSum(0);
+  if (!atom && !parenthesisedAtom(dim) && at !== tokens.length) throw bad();
+  if (parsed.size < cacheLimit) parsed.set(dim, result);
+  return result;
+}
+
+/** `(n-1)//2` as floorDivide prints it: one pair of parentheses around everything before the division. */
+function parenthesisedAtom(text: string): boolean {
+  const match = /^\(([^()]+)\)\/\/([1-9]\d*)$/.exec(text);
+  if (match === null) return false;
+  const inner = match[1] as string;
+  return print(polynomialOf(inner)) === inner && floorDivide(inner, Number(match[2])) === text;
+}
+
+function sum(a: Polynomial, b: Polynomial, sign: 1 | -1 | number): Polynomial {
+  const out = new Map(a);
+  for (const [key, coefficient] of b) {
+    const total = (out.get(key) ?? 0) + sign * coefficient;
+    if (total === 0) out.delete(key);
+    else out.set(key, total);
+  }
+  return out;
+}
+
+function product(a: Polynomial, b: Polynomial): Polynomial {
+  const out = new Map<string, number>();
+  for (const [ka, ca] of a)
+    for (const [kb, cb] of b) {
+      const key = [...(ka === "" ? [] : splitAtoms(ka)), ...(kb === "" ? [] : splitAtoms(kb))].sort().join("*");
+      const total = (out.get(key) ?? 0) + ca * cb;
+      if (total === 0) out.delete(key);
+      else out.set(key, total);
+    }
+  return out;
+}
+
+/** Splits "a*(b*c)//2" at the stars outside parentheses. */
+function splitAtoms(key: string): string[] {
+  const atoms: string[] = [];
+  let depth = 0;
+  let start = 0;
+  for (let i = 0; i < key.length; i++) {
+    if (key[i] === "(") depth++;
+    else if (key[i] === ")") depth--;
+    else if (key[i] === "*" && depth === 0) {
+      atoms.push(key.slice(start, i));
+      start = i + 1;
+    }
+  }
+  atoms.push(key.slice(start));
+  return atoms;
+}
+
+const stripParentheses = (text: string): string =>
+  text.startsWith("(") && text.endsWith(")") ? text.slice(1, -1) : text;
+
+/** Terms by falling degree then name, the constant last; a constant alone is a number. */
+function print(p: Polynomial): Dim {
+  const terms = [...p].filter(([, c]) => c !== 0);
+  if (terms.length === 0) return 0;
+  if (terms.length === 1 && (terms[0] as [string, number])[0] === "") return (terms[0] as [string, number])[1];
+  const degree = (key: string) => (key === "" ? 0 : splitAtoms(key).length);
+  terms.sort(([a], [b]) => degree(b) - degree(a) || (a < b ? -1 : 1));
+  let text = "";
+  for (const [key, coefficient] of terms) {
+    const sign = coefficient < 0 ? "-" : text === "" ? "" : "+";
+    const size = Math.abs(coefficient);
+    text += `${sign}${key === "" ? size : size === 1 ? key : `${size}*${key}`}`;
+  }
+  return text;
+}
