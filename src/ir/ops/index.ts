@@ -1,0 +1,37 @@
+// The op table. The exported constant is the table key, the builder method and the word in IR text.
+import type { AnyOp, Composite, Registry, Routine } from "../op.ts";
+import * as contraction from "./contraction.ts";
+import * as elementwise from "./elementwise.ts";
+import * as gather from "./gather.ts";
+import * as nn from "./nn.ts";
+import * as reduce from "./reduce.ts";
+import * as shape from "./shape.ts";
+import * as tokens from "./tokens.ts";
+import * as window from "./window.ts";
+
+const { rangeOf: _rangeOf, ...reductions } = reduce;
+const { attentionExtras: _attentionExtras, ...layers } = nn;
+const { largestMerge: _largestMerge, ...tokenOps } = tokens;
+
+export const ops = {
+  ...elementwise,
+  ...reductions,
+  ...shape,
+  ...contraction,
+  ...gather,
+  ...window,
+  ...layers,
+  ...tokenOps,
+} satisfies Record<string, AnyOp>;
+
+export type Ops = typeof ops;
+export type OpName = keyof Ops;
+export type CompositeName = { [K in OpName]: Ops[K] extends Composite<never, never, never> ? K : never }[OpName];
+export type RoutineName = { [K in OpName]: Ops[K] extends Routine<never, never, never> ? K : never }[OpName];
+
+/** Attributes of an op as its own code sees them, defaults filled in. */
+export type AttrsOf<T> = T extends { readonly signature?: (operands: never, attrs: infer A) => unknown }
+  ? Required<A>
+  : never;
+
+export const builtinOps: Registry = new Map<string, AnyOp>(Object.entries(ops));
