@@ -1,0 +1,13 @@
+export {
+  defineModel,
+  isModelDefinition,
+  type ModelDefinition,
+  type Options,
+  type OptionValue,
+  type PictureInput,
+  type TraceOptions,
+  traceModel,
+} from "./model.ts";
+export * as nn from "./nn.ts";
+export * from "./tensor.ts";
+export { scope } from "./trace.ts";

@@ -1,0 +1,107 @@
+import { compileError, didYouMean } from "../ir/diagnostic.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { Registry } from "../ir/op.ts";
+import { Tensor } from "./tensor.ts";
+import { withTrace } from "./trace.ts";
+
+/** Plain values that configure an architecture; `--set depth=6` overrides one. */
+export type Options = Readonly<Record<string, OptionValue>>;
+export type OptionValue = string | number | boolean | readonly OptionValue[];
+
+/** How a picture becomes an input: (pixel / 255 - mean) / std per channel. */
+export interface PictureInput {
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  readonly fit?: "cover" | "contain" | "fill";
+}
+
+export interface ModelDefinition<O extends Options = Options> {
+  readonly kind: "model";
+  readonly name: string;
+  readonly options: O;
+  readonly build: (options: O) => Readonly<Record<string, Tensor>>;
+  /** File the weights come from unless the user names another; relative to the model's own file. */
+  readonly weights?: string | URL;
+  /** A parameter's name in that file, where it differs. */
+  readonly weightName?: (parameter: string) => string | undefined;
+  /** How pictures are read, by input name. */
+  readonly pictures?: Readonly<Record<string, PictureInput>>;
+  /** Names of the classes, by output position. */
+  readonly labels?: readonly string[];
+}
+
+/** Declares a model: a function from options to named outputs over symbolic tensors, traced once when compiled. */
+export function defineModel<const O extends Options = Record<never, never>>(
+  definition: Omit<ModelDefinition<Widened<O>>, "kind" | "options"> & { readonly options?: O },
+): ModelDefinition<Widened<O>> {
+  return { ...definition, kind: "model", options: (definition.options ?? {}) as unknown as Widened<O> };
+}
+
+/** Default options lose their literal types, so that `depth: 12` may be set to 6. */
+type Widened<O> = {
+  readonly [K in keyof O]: O[K] extends number
+    ? number
+    : O[K] extends boolean
+      ? boolean
+      : O[K] extends string
+        ? string
+        : O[K];
+};
+
+export function isModelDefinition(x: unknown): x is ModelDefinition {
+  return typeof x === "object" && x !== null && (x as { kind?: unknown }).kind === "model" && "build" in x;
+}
+
+export interface TraceOptions {
+  /** Overrides of the model's options. */
+  readonly set?: Readonly<Record<string, OptionValue>>;
+  readonly registry?: Registry;
+  /** Files below this folder are named relative to it. */
+  readonly root?: string;
+}
+
+/** Runs a model's build function once and gives its graph. */
+export function traceModel(model: ModelDefinition, options: TraceOptions = {}): Graph {
+  const settings = { ...model.options, ...checkedOptions(model, options.set ?? {}) };
+  const { registry, root } = options;
+  return withTrace({ ...(registry && { registry }), ...(root !== undefined && { root }) }, (b) => {
+    const outputs: unknown = model.build(settings);
+    if (outputs instanceof Promise)
+      throw compileError(
+        "async-model",
+        `model ${model.name} is built by an async function, but tracing is synchronous`,
+        {
+          help: "load what it needs before defineModel",
+        },
+      );
+    const named = Object.entries((outputs ?? {}) as Record<string, unknown>);
+    if (named.length === 0 || !named.every(([, t]) => t instanceof Tensor))
+      throw compileError(
+        "no-outputs",
+        `the build function of ${model.name} must return its outputs by name, such as { logits }`,
+      );
+    return b.finish(
+      model.name,
+      named.map(([name, tensor]) => ({ name, value: (tensor as Tensor).value })),
+    );
+  });
+}
+
+function checkedOptions(model: ModelDefinition, set: Readonly<Record<string, OptionValue>>): Options {
+  for (const [key, value] of Object.entries(set)) {
+    const standard = model.options[key];
+    if (standard === undefined)
+      throw compileError("unknown-option", `model ${model.name} has no option ${key}`, {
+        help:
+          didYouMean(key, Object.keys(model.options)) ??
+          `its options: ${Object.keys(model.options).join(", ") || "none"}`,
+      });
+    const kindOf = (x: OptionValue) => (Array.isArray(x) ? "list" : typeof x);
+    if (kindOf(value) !== kindOf(standard))
+      throw compileError(
+        "bad-option",
+        `option ${key} of ${model.name} wants a ${kindOf(standard)}, got ${JSON.stringify(value)}`,
+      );
+  }
+  return set;
+}
