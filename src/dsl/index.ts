@@ -1,3 +1,4 @@
+export { compileError } from "../ir/diagnostic.ts";
 export {
   defineModel,
   isModelDefinition,

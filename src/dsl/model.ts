@@ -19,7 +19,8 @@ export interface ModelDefinition<O extends Options = Options> {
   readonly kind: "model";
   readonly name: string;
   readonly options: O;
-  readonly build: (options: O) => Readonly<Record<string, Tensor>>;
+  /** A method, so that a definition with options of its own is a ModelDefinition. */
+  build(options: O): Readonly<Record<string, Tensor>>;
   /** File the weights come from unless the user names another; relative to the model's own file. */
   readonly weights?: string | URL;
   /** A parameter's name in that file, where it differs. */
