@@ -1,6 +1,6 @@
 import { type Builder, createBuilder } from "../ir/builder.ts";
 import type { Loc } from "../ir/diagnostic.ts";
-import { type Graph, isSource, type Node, sourceName, type Value } from "../ir/graph.ts";
+import { type Graph, isSource, type Node, type Output, sourceName, type Value } from "../ir/graph.ts";
 import type { Registry } from "../ir/op.ts";
 
 export interface Rebuild {
@@ -11,13 +11,15 @@ export interface Rebuild {
 
 /**
  * Builds a new graph from an old one, node by node in order. `replace` gives the new results of a node, or undefined
- * to copy it over its new operands. Nodes made inside `replace` carry the location "made by" the pass from the node.
+ * to copy it over its new operands; `outputs` the new outputs where they are not the old ones. Nodes made inside `replace` carry the location "made by" the pass from the node.
  */
 export function rebuildGraph(
   graph: Graph,
   registry: Registry,
   by: string,
   replace: (node: Node, rebuild: Rebuild) => readonly Value[] | undefined,
+  outputs: (rebuild: Rebuild) => readonly Output[] = ({ of }) =>
+    graph.outputs.map(({ name, value }) => ({ name, value: of(value) })),
 ): Graph {
   const b = createBuilder(registry);
   const map = new Map<Value, Value>();
@@ -30,10 +32,7 @@ export function rebuildGraph(
     const results = b.at({ loc: made, scope: node.scope }, () => replace(node, rebuild)) ?? copyNode(node, rebuild);
     node.results.forEach((value, i) => map.set(value, results[i] as Value));
   }
-  return b.finish(
-    graph.name,
-    graph.outputs.map(({ name, value }) => ({ name, value: map.get(value) as Value })),
-  );
+  return b.finish(graph.name, outputs(rebuild));
 }
 
 /** The location of nodes that a pass made from others. */
