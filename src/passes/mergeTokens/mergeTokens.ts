@@ -6,6 +6,7 @@ import type { Dim } from "../../ir/type.ts";
 import { type Pass, type PassContext, patternNotFound } from "../pass.ts";
 import { copyNode, madeBy, type Rebuild, rebuildGraph } from "../rebuild.ts";
 import { type Block, dependsOnInput, findBlocks, leadingTokens } from "./blocks.ts";
+import { mergeExample } from "./example.ts";
 import { type Reduction, reductionSchedule } from "./schedule.ts";
 import { TokenStreams, type Tokens } from "./stream.ts";
 
@@ -198,8 +199,3 @@ function mergeBlock(
   streams.set(old, { tokens, axis: 1, outer: 1, inner: 1 });
   return { value, tokens };
 }
-
-const mergeExample = {
-  before: "",
-  after: "",
-};
