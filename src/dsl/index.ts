@@ -12,3 +12,4 @@ export {
 export * as nn from "./nn.ts";
 export * from "./tensor.ts";
 export { scope } from "./trace.ts";
+export { concatWeights, reorderRows, reshapeWeight, transposeWeight } from "./weights.ts";

@@ -1,5 +1,5 @@
 import { compileError, didYouMean } from "../ir/diagnostic.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, WeightSource } from "../ir/graph.ts";
 import type { Registry } from "../ir/op.ts";
 import { Tensor } from "./tensor.ts";
 import { withTrace } from "./trace.ts";
@@ -25,6 +25,13 @@ export interface ModelDefinition<O extends Options = Options> {
   readonly weights?: string | URL;
   /** A parameter's name in that file, where it differs. */
   readonly weightName?: (parameter: string) => string | undefined;
+  /**
+   * A checkpoint's tensors under the model's own names, whichever of the usual spellings it has; what it does not know
+   * it leaves as it is. Called before the weights are bound.
+   */
+  adaptWeights?(tensors: ReadonlyMap<string, WeightSource>, options: O): ReadonlyMap<string, WeightSource>;
+  /** Options that are dimensions: a size or a symbol, whichever of the two they are by default. */
+  readonly dims?: readonly string[];
   /** How pictures are read, by input name. */
   readonly pictures?: Readonly<Record<string, PictureInput>>;
   /** Names of the classes, by output position. */
@@ -88,6 +95,9 @@ export function traceModel(model: ModelDefinition, options: TraceOptions = {}): 
   });
 }
 
+const isDim = (x: OptionValue): boolean =>
+  typeof x === "number" ? Number.isInteger(x) && x >= 1 : typeof x === "string" && /^[A-Za-z_]\w*$/.test(x);
+
 function checkedOptions(model: ModelDefinition, set: Readonly<Record<string, OptionValue>>): Options {
   for (const [key, value] of Object.entries(set)) {
     const standard = model.options[key];
@@ -98,6 +108,13 @@ function checkedOptions(model: ModelDefinition, set: Readonly<Record<string, Opt
           `its options: ${Object.keys(model.options).join(", ") || "none"}`,
       });
     const kindOf = (x: OptionValue) => (Array.isArray(x) ? "list" : typeof x);
+    if (model.dims?.includes(key)) {
+      if (isDim(value)) continue;
+      throw compileError(
+        "bad-option",
+        `option ${key} of ${model.name} wants a size or a symbol, got ${JSON.stringify(value)}`,
+      );
+    }
     if (kindOf(value) !== kindOf(standard))
       throw compileError(
         "bad-option",
