@@ -18,7 +18,10 @@ import {
   take,
   transpose,
 } from "../dsl/index.ts";
-import type { FloatType } from "../ir/type.ts";
+import type { WeightSource } from "../ir/graph.ts";
+import type { Dim, FloatType } from "../ir/type.ts";
+import { refuseOption, wantWholes } from "./options.ts";
+import { fromHuggingFace } from "./weights/huggingFace.ts";
 
 /** A vision transformer as timm's `VisionTransformer` (and `VisionTransformerDistilled`) builds it. */
 export type VitConfig = {
@@ -45,8 +48,8 @@ export type VitConfig = {
   readonly globalPool: "token" | "avg";
   /** Of every layer norm. */
   readonly epsilon: number;
-  /** Name of the batch dimension. */
-  readonly batch: string;
+  /** Pictures at a time: a symbol, or a size. */
+  readonly batch: Dim;
 };
 
 /** ViT-B/16 at 224 x 224 with 1000 classes. */
@@ -71,6 +74,24 @@ const standard: VitConfig = {
 export type Presentation = Partial<Pick<ModelDefinition, "name" | "weights" | "weightName" | "pictures" | "labels">>;
 
 /**
+ * timm's names from timm's, DeiT's or Hugging Face's. A model without classes leaves the checkpoint's heads, and one
+ * that pools over patches reads a checkpoint's `norm` as its `fc_norm` (as MAE's fine-tuning and timm do).
+ */
+export function adaptVitWeights(
+  tensors: ReadonlyMap<string, WeightSource>,
+  { classes, globalPool }: Pick<VitConfig, "classes" | "globalPool">,
+): ReadonlyMap<string, WeightSource> {
+  const named = fromHuggingFace(tensors);
+  const adapted = new Map<string, WeightSource>();
+  for (const [name, source] of named) {
+    const isHead = /^head(_dist)?\./.test(name);
+    const poolsPatches = globalPool === "avg" && name.startsWith("norm.") && !named.has(`fc_${name}`);
+    if (!isHead || classes > 0) adapted.set(poolsPatches ? `fc_${name}` : name, source);
+  }
+  return adapted;
+}
+
+/**
  * A vision transformer; what `config` leaves out is ViT-B/16's. Input `image` f32[batch, channels, imageSize,
  * imageSize]; output `logits` f32[batch, classes], or `features` f32[batch, dim] without classes. Parameters are named
  * as timm's. Tracing fails with `bad-option` for a combination that timm refuses too.
@@ -80,7 +101,9 @@ export function vit(config: Partial<VitConfig> = {}, presentation: Presentation 
     kind: "model",
     name: "vit",
     pictures: { image: halfScaled },
+    adaptWeights: adaptVitWeights,
     ...presentation,
+    dims: ["batch"],
     options: { ...standard, ...config },
     build: (options) => {
       const { batch, channels, imageSize } = options;
@@ -138,7 +161,7 @@ export function embedPositions<D extends FloatType>(
   const [first, ...others] = [...prefix, patches];
   const tokens = first === undefined ? patches : concat([first, ...others], 1);
   if (typeof count !== "number")
-    throw compileError("bad-option", `positions are learned for a known number of patches, got ${count}`);
+    throw compileError("shape-mismatch", `positions are learned for a known number of patches, got ${count}`);
   return add(tokens, parameter("pos_embed", [1, count + names.length, dim], patches.dtype));
 }
 
@@ -212,28 +235,30 @@ function readOut<D extends FloatType>(x: Tokens<D>, config: VitConfig): Omit<Vit
 function channelsOf(x: Tensor): number {
   const channels = x.dim(-1);
   if (typeof channels !== "number")
-    throw compileError("bad-option", `tokens have a known number of channels, got ${channels}`);
+    throw compileError("shape-mismatch", `tokens have a known number of channels, got ${channels}`);
   return channels;
 }
 
 function checkConfig(config: VitConfig): void {
-  const { imageSize, patch, dim, heads, classToken, distillToken, globalPool } = config;
-  const refuse = (message: string): never => {
-    throw compileError("bad-option", message);
-  };
-  for (const [
-    key,
-    least,
-  ] of [["imageSize", 1], ["patch", 1], ["channels", 1], ["dim", 1], ["depth", 0], ["heads", 1], ["classes", 0]] as const) // biome-ignore format: a table
-    if (!Number.isInteger(config[key]) || config[key] < least)
-      refuse(`${key} is a whole number from ${least} on, got ${config[key]}`);
-  if (imageSize % patch !== 0) refuse(`a picture of ${imageSize} pixels does not divide into patches of ${patch}`);
-  if (dim % heads !== 0) refuse(`${dim} channels do not divide into ${heads} heads`);
+  const { classToken, distillToken, globalPool } = config;
+  checkPictures(config);
+  wantWholes(config, { classes: 0 });
   if (globalPool !== "token" && globalPool !== "avg")
-    refuse(`globalPool is token or avg, got ${JSON.stringify(globalPool)}`);
-  if (globalPool === "token" && !classToken) refuse("globalPool token needs a class token");
+    refuseOption(`globalPool is token or avg, got ${JSON.stringify(globalPool)}`);
+  if (globalPool === "token" && !classToken) refuseOption("globalPool token needs a class token");
   if (distillToken && (globalPool !== "token" || !classToken))
-    refuse("a distillation token is read beside the class token, so it needs classToken and globalPool token");
+    refuseOption("a distillation token is read beside the class token, so it needs classToken and globalPool token");
+}
+
+/** Sizes that every vision transformer shares. */
+export function checkPictures(
+  config: Pick<VitConfig, "imageSize" | "patch" | "channels" | "dim" | "depth" | "heads">,
+): void {
+  wantWholes(config, { imageSize: 1, patch: 1, channels: 1, dim: 1, depth: 0, heads: 1 });
+  const { imageSize, patch, dim, heads } = config;
+  if (imageSize % patch !== 0)
+    refuseOption(`a picture of ${imageSize} pixels does not divide into patches of ${patch}`);
+  if (dim % heads !== 0) refuseOption(`${dim} channels do not divide into ${heads} heads`);
 }
 
 /** ImageNet's mean and standard deviation per channel, as DeiT uses them. */
