@@ -1,6 +1,8 @@
 // The passes that `--pass NAME:option=value,...` can name, and the reader of such texts.
 import { type CompileError, compileError, didYouMean } from "../ir/diagnostic.ts";
+import { bindSymbols } from "./bindSymbols.ts";
 import { decompose } from "./decompose.ts";
+import { foldQueryScale } from "./foldQueryScale.ts";
 import type { Contract, Pass } from "./pass.ts";
 
 /** What an option's text is read as: `3`, `0.5`, `true`, `any text`, `[1,2,3]` or `1;2;3`, `[a,b]` or `a;b`, `(6,-1.0)`. */
@@ -89,6 +91,13 @@ export function passEntry<const S extends OptionSpecs>(declared: {
 }
 
 const entries: readonly PassEntry[] = [
+  passEntry({
+    options: {},
+    others: { kind: "int", doc: "the size of the symbol of that name" },
+    exampleOptions: { batch: 1 },
+    make: (_, given) => bindSymbols(given as Readonly<Record<string, number>>),
+  }),
+  passEntry({ options: {}, make: () => foldQueryScale }),
   passEntry({
     options: { keep: { kind: "words", default: [], doc: "composites that stay whole" } },
     make: ({ keep }) => decompose(new Set(keep)),
