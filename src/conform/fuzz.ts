@@ -1,0 +1,112 @@
+import { emitOnnx } from "../backends/onnx/index.ts";
+import { CompileError, compileError, InternalError } from "../ir/diagnostic.ts";
+import { evaluateExact } from "../ir/evaluate/index.ts";
+import type { Graph } from "../ir/graph.ts";
+import { printGraph } from "../ir/print.ts";
+import type { TensorData } from "../ir/type.ts";
+import { createOrtSession } from "../runtime/node/ort.ts";
+import { randomGraph, shrinkGraph } from "./randomGraph.ts";
+import { compareTensors, tolerance } from "./tolerance.ts";
+
+type Inputs = Readonly<Record<string, TensorData>>;
+
+export interface FuzzFailure {
+  readonly seed: number;
+  /** What differed, on the whole graph. */
+  readonly message: string;
+  /** The smallest graph found that still fails, as IR text. */
+  readonly shrunk: string;
+}
+
+export interface FuzzReport {
+  readonly count: number;
+  /** Graphs on which every judge agreed. */
+  readonly agreed: number;
+  /** Graphs that a target refused by a diagnostic, by code and op. */
+  readonly refused: Readonly<Record<string, number>>;
+  readonly failures: readonly FuzzFailure[];
+}
+
+export interface FuzzOptions {
+  readonly count: number;
+  readonly seed?: number;
+  readonly nodes?: number;
+  readonly onGraph?: (done: number) => void;
+}
+
+/** Random well-typed graphs through the reference interpreter and ONNX Runtime; mismatches are shrunk. */
+export async function fuzz({ count, seed = 1, nodes, onGraph }: FuzzOptions): Promise<FuzzReport> {
+  const refused: Record<string, number> = {};
+  const failures: FuzzFailure[] = [];
+  let agreed = 0;
+  for (let i = 0; i < count; i++) {
+    const { graph, inputs } = randomGraph(seed + i, nodes === undefined ? {} : { nodes });
+    const verdict = await judge(graph, inputs);
+    if (verdict.kind === "agreed") agreed++;
+    else if (verdict.kind === "refused") refused[verdict.message] = (refused[verdict.message] ?? 0) + 1;
+    else {
+      const small = await shrinkGraph(graph, inputs, async (g, x) => (await judge(g, x)).kind === "differs");
+      failures.push({ seed: seed + i, message: verdict.message, shrunk: printGraph(small.graph) });
+    }
+    onGraph?.(i + 1);
+  }
+  return { count, agreed, refused, failures };
+}
+
+interface Verdict {
+  readonly kind: "agreed" | "refused" | "differs";
+  readonly message: string;
+}
+
+async function judge(graph: Graph, inputs: Inputs): Promise<Verdict> {
+  const wanted = evaluateExact(graph, inputs);
+  try {
+    const artifact = emitOnnx({ graph, weights: new Map() }, { profile: "portable" });
+    await using session = await createOrtSession(artifact, { provider: "cpu", threads: 1 });
+    const results = await session.run(inputs);
+    for (const { name } of graph.outputs) {
+      const [got, want] = [results[name], wanted[name]];
+      if (got === undefined || want === undefined) return { kind: "differs", message: `output ${name} is missing` };
+      const compared = compareTensors(got, want, tolerance(want.dtype, { target: "onnx" }));
+      if (!compared.ok) return { kind: "differs", message: `output ${name}: ${compared.message}` };
+    }
+    return { kind: "agreed", message: "" };
+  } catch (error) {
+    if (error instanceof CompileError && error.code.startsWith("unsupported"))
+      return { kind: "refused", message: error.diagnostics[0]?.message ?? error.code };
+    if (error instanceof InternalError) throw error;
+    return { kind: "differs", message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+export interface FuzzCommandOptions {
+  readonly count: string;
+  readonly seed?: string;
+  readonly nodes?: string;
+  readonly json?: boolean;
+}
+
+/** `tamis fuzz --count N`: gives the exit status. */
+export async function fuzzCommand(options: FuzzCommandOptions): Promise<number> {
+  const number = (text: string, what: string): number => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < 0)
+      throw compileError("bad-option", `--${what} wants a whole number, got ${text}`);
+    return value;
+  };
+  const report = await fuzz({
+    count: number(options.count, "count"),
+    ...(options.seed !== undefined && { seed: number(options.seed, "seed") }),
+    ...(options.nodes !== undefined && { nodes: number(options.nodes, "nodes") }),
+  });
+  if (options.json === true) process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);
+  else {
+    for (const { seed, message, shrunk } of report.failures)
+      process.stdout.write(`seed ${seed}: ${message}\n${shrunk}\n`);
+    for (const [message, times] of Object.entries(report.refused))
+      process.stdout.write(`refused ${times} times: ${message}\n`);
+    const refusals = Object.values(report.refused).reduce((sum, n) => sum + n, 0);
+    process.stdout.write(`${report.agreed} passed, ${report.failures.length} failed, ${refusals} skipped\n`);
+  }
+  return report.failures.length > 0 ? 1 : 0;
+}
