@@ -12,7 +12,7 @@ export const numberScalar: Scalar<number> = {
   div: (a, b) => a / b,
   intDiv: (a, b) => Math.trunc(a / b),
   mod: (a, b) => a - b * Math.floor(a / b),
-  pow: (a, b) => a ** b,
+  pow: (a, b) => (a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : a ** b), // IEEE 754; ** gives NaN
   min: (a, b) => Math.min(a, b),
   max: (a, b) => Math.max(a, b),
   neg: (a) => -a,

@@ -4,6 +4,7 @@ import { isStatic, sameShape } from "../dim.ts";
 import type { Value } from "../graph.ts";
 import type { AttrSpecs, Composite, NumberTensor, Routine, Structured } from "../op.ts";
 import { type Dim, type DType, elementsOf, formatType, isDType, type TensorType } from "../type.ts";
+import { rangeOf } from "./reduce.ts";
 import { wantAxis, wantDType, wantShape } from "./rules.ts";
 
 export interface GatherAttrs {
@@ -123,7 +124,7 @@ export const scatterMax: Scatter = scatter(
     const chosen = b.equal(hot, b.full({ dtype, shape: hot.type.shape }, 1));
     const here = b.broadcast(chosen, { shape: wide, axes: all.filter((i) => !hotAxes.includes(i)) });
     const spread = b.broadcast(updates, { shape: wide, axes: [axis + 1] });
-    const absent = b.full({ dtype, shape: wide }, Number.NEGATIVE_INFINITY);
+    const absent = b.full({ dtype, shape: wide }, rangeOf(dtype)[0]);
     return b.max(x, b.reduceMax(b.select(here, spread, absent), { axes: [axis] }));
   },
 );
