@@ -2,7 +2,6 @@ import { emitOnnx } from "../backends/onnx/index.ts";
 import { CompileError, compileError, InternalError } from "../ir/diagnostic.ts";
 import { evaluateExact } from "../ir/evaluate/index.ts";
 import type { Graph } from "../ir/graph.ts";
-import { printGraph } from "../ir/print.ts";
 import type { TensorData } from "../ir/type.ts";
 import { createOrtSession } from "../runtime/node/ort.ts";
 import { randomGraph, shrinkGraph } from "./randomGraph.ts";
@@ -45,8 +44,9 @@ export async function fuzz({ count, seed = 1, nodes, onGraph }: FuzzOptions): Pr
     if (verdict.kind === "agreed") agreed++;
     else if (verdict.kind === "refused") refused[verdict.message] = (refused[verdict.message] ?? 0) + 1;
     else {
-      const small = await shrinkGraph(graph, inputs, async (g, x) => (await judge(g, x)).kind === "differs");
-      failures.push({ seed: seed + i, message: verdict.message, shrunk: printGraph(small.graph) });
+      const fails = async (candidate: Graph, given: Inputs) => (await judge(candidate, given)).kind === "differs";
+      const small = await shrinkGraph(graph, fails, inputs);
+      failures.push({ seed: seed + i, message: verdict.message, shrunk: small.text });
     }
     onGraph?.(i + 1);
   }

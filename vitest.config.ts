@@ -1,0 +1,15 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^tamis$/, replacement: source("./src/index.ts") },
+      { find: /^tamis\/runtime$/, replacement: source("./src/runtime/node/index.ts") },
+      { find: /^tamis\/models$/, replacement: source("./src/models/index.ts") },
+    ],
+  },
+  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, pool: "forks" },
+});
