@@ -1,5 +1,5 @@
 // The op table. The exported constant is the table key, the builder method and the word in IR text.
-import type { AnyOp, Composite, Registry, Routine } from "../op.ts";
+import type { AnyOp, Registry } from "../op.ts";
 import * as contraction from "./contraction.ts";
 import * as elementwise from "./elementwise.ts";
 import * as gather from "./gather.ts";
@@ -26,8 +26,8 @@ export const ops = {
 
 export type Ops = typeof ops;
 export type OpName = keyof Ops;
-export type CompositeName = { [K in OpName]: Ops[K] extends Composite<never, never, never> ? K : never }[OpName];
-export type RoutineName = { [K in OpName]: Ops[K] extends Routine<never, never, never> ? K : never }[OpName];
+export type CompositeName = { [K in OpName]: Ops[K] extends { readonly kind: "composite" } ? K : never }[OpName];
+export type RoutineName = { [K in OpName]: Ops[K] extends { readonly kind: "routine" } ? K : never }[OpName];
 
 /** Attributes of an op as its own code sees them, defaults filled in. */
 export type AttrsOf<T> = T extends { readonly signature?: (operands: never, attrs: infer A) => unknown }

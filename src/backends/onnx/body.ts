@@ -1,0 +1,197 @@
+import { InternalError } from "../../ir/diagnostic.ts";
+import { type Dim, isStatic } from "../../ir/dim.ts";
+import type { Node, Value } from "../../ir/graph.ts";
+import { type DType, type TensorData, tensorData } from "../../ir/type.ts";
+import { dimParts } from "./dims.ts";
+import { elementType } from "./elements.ts";
+import type { Plan } from "./plan.ts";
+import type { OnnxAttr, OnnxNode } from "./proto.ts";
+
+export type Attributes = Readonly<Record<string, OnnxAttr>>;
+
+/** The node that ONNX nodes are being made for: names them and says where they come from. */
+export interface Origin {
+  readonly name: string;
+  readonly doc: string;
+}
+
+/** What a function body reads from outside: a value in its natural form, or the size of a symbol. */
+export interface Capture {
+  readonly local: string;
+  readonly from: { readonly value: Value } | { readonly symbol: string };
+}
+
+/** Constants up to this many bytes are written where they are used; larger ones are initializers of the model. */
+export const inlineConstantBytes = 1024;
+
+/**
+ * The nodes of the main graph or of one function, with the names of the tensors made so far. A value has a natural form
+ * (i64 for index values that ONNX makes as i64, else its own dtype) and others made from it on demand, once.
+ */
+export class Body {
+  readonly nodes: OnnxNode[] = [];
+  readonly constants = new Map<string, TensorData>();
+  readonly captures: Capture[] = [];
+  readonly #plan: Plan;
+  /** Undefined in the main graph. */
+  readonly #members: ReadonlySet<Node> | undefined;
+  readonly #made = new Map<string, string>();
+  readonly #taken: Set<string>;
+  #origin: Origin = { name: "", doc: "" };
+
+  constructor(plan: Plan, taken: Iterable<string>, members?: ReadonlySet<Node>) {
+    this.#plan = plan;
+    this.#taken = new Set(taken);
+    this.#members = members;
+  }
+
+  /** Nodes made inside `make` are named after `origin`. */
+  within<T>(origin: Origin, make: () => T): T {
+    const before = this.#origin;
+    this.#origin = origin;
+    try {
+      return make();
+    } finally {
+      this.#origin = before;
+    }
+  }
+
+  /** A name that no tensor or node of this body has. */
+  unique(base: string): string {
+    let name = base;
+    for (let i = 1; this.#taken.has(name); i++) name = `${base}_${i}`;
+    this.#taken.add(name);
+    return name;
+  }
+
+  node(op: string, inputs: readonly string[], attrs: Attributes = {}, outputs = 1, domain = ""): readonly string[] {
+    const name = this.unique(`${this.#origin.name === "" ? "" : `${this.#origin.name}/`}${op}`);
+    const results = Array.from({ length: outputs }, (_, i) => (i === 0 ? name : this.unique(`${name}:${i}`)));
+    this.nodes.push({ op, domain, name, inputs, outputs: results, attrs, doc: this.#origin.doc });
+    return results;
+  }
+
+  /** The tensor known under `key`, made on first demand. */
+  once(key: string, make: () => string): string {
+    const known = this.#made.get(key);
+    if (known !== undefined) return known;
+    const name = make();
+    this.#made.set(key, name);
+    return name;
+  }
+
+  define(value: Value, name: string): void {
+    this.#made.set(keyOf(value), name);
+  }
+
+  /** The value in its natural form. */
+  natural(value: Value): string {
+    const known = this.#made.get(keyOf(value));
+    if (known !== undefined) return known;
+    const { producer } = value;
+    if (producer.data !== undefined && (this.#members === undefined || isSmall(producer.data))) {
+      const name = this.tensor(producer.data);
+      this.define(value, name);
+      return name;
+    }
+    if (producer.data === undefined && this.#plan.repeatable(producer)) {
+      this.#plan.emitNode(this, producer);
+      return this.#made.get(keyOf(value)) as string;
+    }
+    if (this.#members === undefined || this.#members.has(producer))
+      throw new InternalError(`${producer.op} is read before it is emitted`);
+    return this.once(keyOf(value), () => this.#capture({ value }));
+  }
+
+  #capture(from: Capture["from"]): string {
+    const local = this.unique(`x${this.captures.length}`);
+    this.captures.push({ local, from });
+    return local;
+  }
+
+  /** The value with its own dtype. */
+  plain(value: Value): string {
+    const name = this.natural(value);
+    return this.#plan.isIndex(value) ? this.cast(name, "i64", "i32") : name;
+  }
+
+  /** An i32 value as i64. */
+  index(value: Value): string {
+    if (this.#plan.isIndex(value)) return this.natural(value);
+    const { data } = value.producer;
+    if (data !== undefined) return this.tensor(tensorData("i64", data.shape, Array.from(data.values, Number)));
+    return this.cast(this.natural(value), value.type.dtype, "i64");
+  }
+
+  cast(name: string, from: DType, to: DType): string {
+    if (from === to) return name;
+    return this.once(`cast|${name}|${to}`, () => this.node("Cast", [name], { to: elementType[to] })[0] as string);
+  }
+
+  tensor(data: TensorData): string {
+    const { values, dtype, shape } = data;
+    if (!isSmall(data)) return this.once(`large|${this.#plan.largeId(data)}`, () => this.#constant(data));
+    const bits = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    return this.once(`const|${dtype}[${shape}]|${bits}`, () => this.#constant(data));
+  }
+
+  #constant(data: TensorData): string {
+    if (this.#members !== undefined) return this.node("Constant", [], { value: { tensor: data } })[0] as string;
+    const name = this.unique(`constant_${this.constants.size}`);
+    this.constants.set(name, data);
+    return name;
+  }
+
+  ints(values: readonly number[]): string {
+    return this.tensor(tensorData("i64", [values.length], values));
+  }
+
+  scalar(dtype: DType, value: number): string {
+    return this.tensor(tensorData(dtype, [], [value]));
+  }
+
+  /** i64[n]: a list of dimensions. */
+  dims(list: readonly Dim[]): string {
+    if (list.every(isStatic)) return this.ints(list);
+    const parts: string[] = [];
+    let run: number[] = [];
+    const flush = () => {
+      if (run.length > 0) parts.push(this.ints(run));
+      run = [];
+    };
+    for (const dim of list)
+      if (isStatic(dim)) run.push(dim);
+      else {
+        flush();
+        parts.push(this.dim(dim));
+      }
+    flush();
+    return parts.length === 1
+      ? (parts[0] as string)
+      : this.once(`dims|${list}`, () => this.node("Concat", parts, { axis: 0 })[0] as string);
+  }
+
+  /** i64[1]: one dimension, computed from the sizes of the inputs where it has symbols. */
+  dim(dim: Dim): string {
+    if (isStatic(dim)) return this.ints([dim]);
+    return this.once(`dim|${dim}`, () => {
+      const parts = dimParts(dim);
+      if (parts.kind === "symbol") return this.#symbol(parts.name);
+      const [op, lhs, rhs] = [parts.kind, this.dim(parts.lhs), this.dim(parts.rhs)];
+      if (op !== "Div") return this.node(op, [lhs, rhs])[0] as string;
+      // Div truncates; dimensions divide down. They only differ below 0.
+      const remainder = this.node("Mod", [lhs, rhs])[0] as string;
+      return this.node("Div", [this.node("Sub", [lhs, remainder])[0] as string, rhs])[0] as string;
+    });
+  }
+
+  #symbol(name: string): string {
+    if (this.#members !== undefined) return this.#capture({ symbol: name });
+    const { input, axis } = this.#plan.symbolSource(name);
+    return this.node("Shape", [input], { start: axis, end: axis + 1 })[0] as string;
+  }
+}
+
+export const keyOf = (value: Value): string => `${value.producer.id}.${value.index}`;
+
+const isSmall = (data: TensorData): boolean => data.values.byteLength <= inlineConstantBytes;

@@ -1,0 +1,106 @@
+import { compileError, formatLoc, unknownLoc } from "../../ir/diagnostic.ts";
+import { type Graph, isSource, type Node, sourceName, type Value } from "../../ir/graph.ts";
+import type { TensorData } from "../../ir/type.ts";
+import type { Body } from "./body.ts";
+import { type AnyRow, rowOf } from "./opset.ts";
+import type { Profile } from "./profile.ts";
+import { Site } from "./site.ts";
+
+/** Longest chain of ops without inputs that is written out again in every function that needs it. */
+const repeatedDepth = 8;
+
+/** What is known about a graph before its nodes are emitted. */
+export class Plan {
+  readonly graph: Graph;
+  readonly profile: Profile;
+  readonly opset: number;
+  readonly docStrings: boolean;
+  readonly #indexValues = new Set<Value>();
+  /** Length of the chain of ops below a node that no input or parameter feeds; absent where one does. */
+  readonly #constantDepth = new Map<Node, number>();
+  readonly #large = new Map<TensorData, number>();
+  readonly #names: ReadonlyMap<Value, string>;
+
+  /** `names`: those of inputs and parameters in the main graph. */
+  constructor(
+    graph: Graph,
+    settings: { readonly profile: Profile; readonly opset: number; readonly docStrings: boolean },
+    names: ReadonlyMap<Value, string>,
+  ) {
+    this.graph = graph;
+    this.profile = settings.profile;
+    this.opset = settings.opset;
+    this.docStrings = settings.docStrings;
+    this.#names = names;
+    for (const node of graph.nodes) {
+      this.#noteConstant(node);
+      if (isSource(node)) continue;
+      const indices = rowFor(node).indices?.(node, (value) => this.#indexValues.has(value)) ?? [];
+      for (const at of indices) this.#indexValues.add(node.results[at] as Value);
+    }
+  }
+
+  #noteConstant(node: Node): void {
+    if (node.op === "input" || node.op === "parameter") return;
+    const small = node.data === undefined || node.data.values.byteLength <= 1024;
+    const below = node.operands.map((v) => this.#constantDepth.get(v.producer));
+    const depth = 1 + Math.max(0, ...below.map((d) => d ?? Number.POSITIVE_INFINITY));
+    if (small && depth <= repeatedDepth) this.#constantDepth.set(node, depth);
+  }
+
+  /** Whether ONNX makes this i32 value as i64, so that i64 is its natural form. */
+  isIndex(value: Value): boolean {
+    return this.#indexValues.has(value);
+  }
+
+  /** Emitted only where something needs it: no input feeds it, or its row is a mere view of its operand. */
+  repeatable(node: Node): boolean {
+    return this.deferred(node) || this.#constantDepth.has(node);
+  }
+
+  deferred(node: Node): boolean {
+    return node.op === "broadcast" || node.op === "iota" || node.op === "constant";
+  }
+
+  largeId(data: TensorData): number {
+    const known = this.#large.get(data) ?? this.#large.size;
+    this.#large.set(data, known);
+    return known;
+  }
+
+  /** The input whose axis has the size of a symbol. */
+  symbolSource(symbol: string): { readonly input: string; readonly axis: number } {
+    for (const value of this.graph.inputs) {
+      const axis = value.type.shape.indexOf(symbol);
+      if (axis >= 0) return { input: this.#names.get(value) as string, axis };
+    }
+    throw compileError("unbound-symbol", `no input has an axis of size ${symbol}`, {
+      loc: this.graph.inputs[0]?.producer.locs[0] ?? unknownLoc,
+      help: `give some input an axis of just ${symbol}`,
+    });
+  }
+
+  emitNode(body: Body, node: Node): void {
+    const origin = {
+      name: [node.scope, node.op].filter((part) => part !== "").join("."),
+      doc: this.docStrings ? formatLoc(node.locs[0] ?? unknownLoc) : "",
+    };
+    body.within(origin, () => {
+      const site = new Site(this, body, node);
+      const made = rowFor(node).emit(site as Site<never>);
+      const names = typeof made === "string" ? [made] : made;
+      node.results.forEach((value, i) => {
+        const name = names[i];
+        if (name !== undefined) body.define(value, value.type.dtype === "bf16" ? body.cast(name, "f32", "bf16") : name);
+      });
+    });
+  }
+}
+
+function rowFor(node: Node): AnyRow {
+  const row = rowOf(node.op);
+  if (row !== undefined) return row;
+  throw compileError("unsupported-op", `ONNX has no row for ${node.op}`, { loc: node.locs[0] ?? unknownLoc });
+}
+
+export const nameOfSource = (value: Value): string => sourceName(value.producer);

@@ -1,0 +1,16 @@
+/** What will run the file: any ONNX runtime, ONNX Runtime with its own operators, or one that knows opset 23 and later. */
+export type Profile = "portable" | "ort-cuda" | "ort-webgpu" | "standard";
+
+/** Opset that a profile's files have at least; a node that needs more raises it. */
+export const baseOpset = { portable: 17, "ort-cuda": 17, "ort-webgpu": 17, standard: 23 } as const satisfies Readonly<
+  Record<Profile, number>
+>;
+
+export const profiles = Object.keys(baseOpset) as readonly Profile[];
+export const isProfile = (text: string): text is Profile => Object.hasOwn(baseOpset, text);
+
+/** Smallest IR version for an opset: functions came with 8, the first operators of opset 19 with 9, of 21 with 10. */
+export const irVersionOf = (opset: number): number => (opset >= 21 ? 10 : opset >= 19 ? 9 : 8);
+
+/** The domain and version of ONNX Runtime's own operators. */
+export const ortDomain = "com.microsoft";

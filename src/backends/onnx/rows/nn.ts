@@ -1,0 +1,110 @@
+import type { NormAttrs } from "../../../ir/ops/nn.ts";
+import { ortDomain, type Profile } from "../profile.ts";
+import { type Claim, everywhere } from "../row.ts";
+import { reduced } from "./reduce.ts";
+
+type Axis = { readonly axis: number };
+
+export const softmax: Claim<Axis> = {
+  profiles: everywhere,
+  since: 13,
+  emit: (at) => at.typed("Softmax", [at.x(0)], at.dtype(), { axis: at.attrs.axis }),
+};
+
+/** WebGPU has no LogSoftmax. */
+export const logSoftmax: Claim<Axis> = {
+  profiles: ["portable", "ort-cuda", "standard"],
+  since: 13,
+  emit: (at) => at.typed("LogSoftmax", [at.x(0)], at.dtype(), { axis: at.attrs.axis }),
+};
+
+/** Not LpNormalization, which answers 0 for a zero vector. */
+export const l2Normalize: Claim<Axis> = {
+  profiles: everywhere,
+  since: 13,
+  emit: (at) => at.make("Div", [at.x(0), reduced(at, "ReduceL2", at.x(0), [at.attrs.axis], true)]),
+};
+
+export const layerNorm: Claim<NormAttrs> = {
+  profiles: everywhere,
+  since: 17,
+  emit: (at) =>
+    at.typed("LayerNormalization", [at.x(0), at.x(1), at.x(2)], at.dtype(), {
+      axis: -1,
+      epsilon: { float: at.attrs.epsilon },
+    }),
+};
+
+const knows23: readonly Profile[] = ["ort-cuda", "ort-webgpu", "standard"];
+
+export const rmsNorm: Claim<NormAttrs> = {
+  profiles: knows23,
+  since: 23,
+  emit: (at) =>
+    at.typed("RMSNormalization", [at.x(0), at.x(1)], at.dtype(), { axis: -1, epsilon: { float: at.attrs.epsilon } }),
+};
+
+export const groupNorm: Claim<NormAttrs & { readonly groups: number }> = {
+  profiles: ["standard"],
+  since: 21,
+  emit: (at) =>
+    at.typed("GroupNormalization", [at.x(0), at.x(1), at.x(2)], at.dtype(), {
+      num_groups: at.attrs.groups,
+      epsilon: { float: at.attrs.epsilon },
+    }),
+};
+
+export const batchNorm: Claim<NormAttrs> = {
+  profiles: everywhere,
+  since: 15,
+  emit: (at) =>
+    at.typed(
+      "BatchNormalization",
+      [0, 1, 2, 3, 4].map((i) => at.x(i)),
+      at.dtype(),
+      {
+        epsilon: { float: at.attrs.epsilon },
+      },
+    ),
+};
+
+/** Spelt in the order of operations that ONNX Runtime's own fusion looks for, where Gelu is not an operator. */
+export const gelu: Claim<{ readonly approximate: "none" | "tanh" }> = {
+  profiles: everywhere,
+  since: 13,
+  claims: ({ attrs }, profile) => profile !== "portable" || attrs["approximate"] === "none",
+  emit: (at) => {
+    const { approximate } = at.attrs;
+    const { profile, opset } = at.plan;
+    if (profile === "standard" && opset >= 20) return at.typed("Gelu", [at.x(0)], at.dtype(), { approximate });
+    if (profile === "ort-cuda" || profile === "ort-webgpu")
+      return at.make(approximate === "tanh" ? "FastGelu" : "Gelu", [at.x(0)], {}, ortDomain);
+    const share = at.make("Erf", [at.make("Div", [at.x(0), at.scalar(Math.SQRT2)])]);
+    const weighed = at.make("Mul", [at.x(0), at.make("Add", [share, at.scalar(1)])]);
+    return at.make("Mul", [weighed, at.scalar(0.5)]);
+  },
+};
+
+export const softplus: Claim = {
+  profiles: everywhere,
+  since: 13,
+  emit: (at) => at.typed("Softplus", [at.x(0)], at.dtype()),
+};
+
+export const rotaryEmbedding: Claim<{ readonly interleaved: boolean }> = {
+  profiles: knows23,
+  since: 23,
+  emit: (at) => {
+    const [batch, , tokens, channels] = at.typeOf(0).shape as readonly [number, number, number, number];
+    const half = at.typeOf(1).shape[1] as number;
+    // Tables without position ids carry the batch: [batch, tokens, half].
+    const wide = (i: number) =>
+      at.body.once(`tables|${at.x(i)}|${batch}`, () =>
+        at.make("Expand", [at.unsqueeze(at.x(i), [0]), at.body.dims([batch, tokens, half])]),
+      );
+    return at.typed("RotaryEmbedding", [at.x(0), wide(1), wide(2)], at.dtype(), {
+      interleaved: at.attrs.interleaved ? 1 : 0,
+      rotary_embedding_dim: 2 * half === channels ? 0 : 2 * half,
+    });
+  },
+};
