@@ -3,6 +3,8 @@ import { type CompileError, compileError, didYouMean } from "../ir/diagnostic.ts
 import { bindSymbols } from "./bindSymbols.ts";
 import { decompose } from "./decompose.ts";
 import { foldQueryScale } from "./foldQueryScale.ts";
+import { mergeTokens } from "./mergeTokens/mergeTokens.ts";
+import type { Reduction } from "./mergeTokens/schedule.ts";
 import type { Contract, Pass } from "./pass.ts";
 
 /** What an option's text is read as: `3`, `0.5`, `true`, `any text`, `[1,2,3]` or `1;2;3`, `[a,b]` or `a;b`, `(6,-1.0)`. */
@@ -102,7 +104,33 @@ const entries: readonly PassEntry[] = [
     options: { keep: { kind: "words", default: [], doc: "composites that stay whole" } },
     make: ({ keep }) => decompose(new Set(keep)),
   }),
+  passEntry({
+    options: {
+      r: {
+        kind: ["int", "list", "tuple"],
+        doc: "tokens merged in each block: a number, a list by block, or (mean, inflection)",
+      },
+      protect: {
+        kind: "int",
+        optional: true,
+        doc: "leading tokens that never merge (1: class, 2: and distillation); found in the graph if not given",
+      },
+      proportional: { kind: "boolean", default: true, doc: "weigh keys by the patches they stand for" },
+      track: { kind: "boolean", default: false, doc: "further outputs tokenSizes and tokenSource" },
+    },
+    exampleOptions: { r: 2 },
+    make: ({ r, protect, proportional, track }) =>
+      mergeTokens({ r: readReduction(r), ...(protect !== undefined && { protect }), proportional, track }),
+  }),
 ];
+
+const readReduction = (r: number | readonly number[] | { readonly tuple: readonly number[] }): Reduction => {
+  if (typeof r === "number" || !("tuple" in r)) return r;
+  const [mean, inflection] = r.tuple;
+  if (mean === undefined || inflection === undefined || r.tuple.length !== 2)
+    throw compileError("bad-option", `mergeTokens: r as a pair is (mean, inflection), got (${r.tuple.join(",")})`);
+  return { r: mean, inflection };
+};
 
 /** Every pass by name, in the order of a full recipe. */
 export const passes: ReadonlyMap<string, PassEntry> = new Map(entries.map((entry) => [entry.name, entry]));
