@@ -6,6 +6,7 @@ import { foldQueryScale } from "./foldQueryScale.ts";
 import { mergeTokens } from "./mergeTokens/mergeTokens.ts";
 import type { Reduction } from "./mergeTokens/schedule.ts";
 import type { Contract, Pass } from "./pass.ts";
+import { simplify } from "./simplify.ts";
 
 /** What an option's text is read as: `3`, `0.5`, `true`, `any text`, `[1,2,3]` or `1;2;3`, `[a,b]` or `a;b`, `(6,-1.0)`. */
 export type OptionKind = "int" | "number" | "boolean" | "string" | "list" | "words" | "tuple";
@@ -99,6 +100,7 @@ const entries: readonly PassEntry[] = [
     exampleOptions: { batch: 1 },
     make: (_, given) => bindSymbols(given as Readonly<Record<string, number>>),
   }),
+  passEntry({ options: {}, make: () => simplify }),
   passEntry({ options: {}, make: () => foldQueryScale }),
   passEntry({
     options: { keep: { kind: "words", default: [], doc: "composites that stay whole" } },

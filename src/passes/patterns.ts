@@ -2,7 +2,7 @@
 import type { Attrs, Node, Value } from "../ir/graph.ts";
 import type { AnyOp, Form, Scalar } from "../ir/op.ts";
 import { type AttrsOf, builtinOps, type OpName, type Ops } from "../ir/ops/index.ts";
-import { type TensorData, toNumbers } from "../ir/type.ts";
+import { type TensorData, type TensorType, toNumbers } from "../ir/type.ts";
 
 /** What a value may look like; `B` says which names it binds and to what. */
 export interface Pattern<B extends object = object> {
@@ -11,9 +11,11 @@ export interface Pattern<B extends object = object> {
   readonly bound?: B;
 }
 
-/** A node that a pattern named with `as`: its result and its attributes as its op declares them. */
+/** A node that a pattern named with `as`. */
 export interface Matched<A = Attrs> {
+  /** The result that the pattern is about. In `build`, the root of the rule has none: it is what is being made. */
   readonly value: Value;
+  readonly type: TensorType;
   readonly attrs: A;
 }
 
@@ -26,10 +28,10 @@ export interface NodePattern<B extends object = object, A = Attrs> extends Patte
   readonly op: string;
   readonly operands: readonly Pattern[];
   readonly name: string | undefined;
-  readonly accepts: ((attrs: A) => boolean) | undefined;
+  readonly accepts: ((attrs: A, node: Node) => boolean) | undefined;
   readonly index: number;
-  /** Only with such attributes. */
-  where(accepts: (attrs: A) => boolean): NodePattern<B, A>;
+  /** Only with such attributes (or types, as the node shows them); a rule's own `where` says why it declines. */
+  where(accepts: (attrs: A, node: Node) => boolean): NodePattern<B, A>;
   /** Binds the node. */
   as<const N extends string>(name: N): NodePattern<Flat<B & { readonly [K in N]: Matched<A> }>, A>;
   /** The n-th result of an op with several (below the root of a rule, where all results are replaced). */
@@ -59,14 +61,14 @@ export const constant = <const N extends string>(name: N): Pattern<{ readonly [K
 export const rest = <const N extends string>(name: N): Pattern<{ readonly [K in N]: readonly Value[] }> =>
   named("rest", name);
 
-interface Named extends Pattern {
-  readonly kind: "any" | "constant" | "rest";
+interface Named<K = "any" | "constant" | "rest"> {
+  readonly kind: K;
   readonly name: string;
 }
 const named = <B extends object>(kind: Named["kind"], name: string): Pattern<B> =>
   ({ kind, name }) as Pattern as Pattern<B>;
 
-interface Uniform extends Pattern {
+interface Uniform {
   readonly kind: "uniform";
   readonly number: number;
 }
@@ -101,23 +103,27 @@ function nodePattern(
     name,
     accepts,
     index,
-    where: (test) => make({ accepts: accepts === undefined ? test : (attrs) => accepts(attrs) && test(attrs) }),
+    where: (test) =>
+      make({ accepts: accepts === undefined ? test : (attrs, node) => accepts(attrs, node) && test(attrs, node) }),
     as: ((as: string) => make({ name: as })) as NodePattern["as"],
     result: (index) => make({ index }),
   };
 }
 
+/** What a name stands for: a value, the rest of an operand list, or a result of a node named with `as`. */
+export type Binding = Value | readonly Value[] | { readonly node: Node; readonly index: number };
+
 /** One way to match: what each name is bound to, and the nodes that node patterns matched, root first. */
 export interface Match {
-  readonly bindings: Readonly<Record<string, Value | readonly Value[] | Node>>;
+  readonly bindings: Readonly<Record<string, Binding>>;
   readonly nodes: readonly Node[];
 }
 
 /** Calls `visit` with each way in which `pattern` matches the node until it returns true; whether it did. */
 export function eachMatch(pattern: NodePattern, node: Node, visit: (match: Match) => boolean): boolean {
-  const start: Goals = { pattern, node, next: undefined };
+  const start: Goals = { pattern, to: node.results[0] as Value, next: undefined };
   return solve(start, undefined, undefined, (bound, nodes) => {
-    const bindings: Record<string, Value | readonly Value[] | Node> = {};
+    const bindings: Record<string, Binding> = {};
     for (let at = bound; at !== undefined; at = at.next) bindings[at.name] = at.to;
     const list: Node[] = [];
     for (let at = nodes; at !== undefined; at = at.next) list.unshift(at.node);
@@ -125,17 +131,15 @@ export function eachMatch(pattern: NodePattern, node: Node, visit: (match: Match
   });
 }
 
-/** What is left to match, as a list: a value against a pattern, a node against a node pattern, or the rest. */
+/** What is left to match, as a list: a value against its pattern, or the operands that are left. */
 interface Goals {
   readonly pattern: Pattern;
-  readonly value?: Value;
-  readonly node?: Node;
-  readonly values?: readonly Value[];
+  readonly to: Value | readonly Value[];
   readonly next: Goals | undefined;
 }
 interface Bound {
   readonly name: string;
-  readonly to: Value | readonly Value[] | Node;
+  readonly to: Binding;
   readonly next: Bound | undefined;
 }
 interface Visited {
@@ -148,15 +152,15 @@ type Done = (bound: Bound | undefined, nodes: Visited | undefined) => boolean;
 function solve(goals: Goals | undefined, bound: Bound | undefined, nodes: Visited | undefined, done: Done): boolean {
   if (goals === undefined) return done(bound, nodes);
   const { next } = goals;
-  const bind = (name: string | undefined, to: Bound["to"], then: Goals | undefined, visited = nodes): boolean => {
+  const bind = (name: string | undefined, to: Binding, then: Goals | undefined, visited = nodes): boolean => {
     if (name === undefined) return solve(then, bound, visited, done);
     for (let at = bound; at !== undefined; at = at.next)
       if (at.name === name) return sameBinding(at.to, to) && solve(then, bound, visited, done);
     return solve(then, { name, to, next: bound }, visited, done);
   };
-  if (goals.values !== undefined) return bind((goals.pattern as Named).name, goals.values, next);
-  const pattern = goals.pattern as Named | Uniform | NodePattern;
-  const value = goals.value as Value;
+  const pattern = goals.pattern as Named<"any"> | Named<"constant"> | Named<"rest"> | Uniform | NodePattern;
+  if (pattern.kind === "rest") return bind(pattern.name, goals.to, next);
+  const value = goals.to as Value;
   switch (pattern.kind) {
     case "any":
       return bind(pattern.name, value, next);
@@ -164,16 +168,14 @@ function solve(goals: Goals | undefined, bound: Bound | undefined, nodes: Visite
       return value.producer.op === "constant" && bind(pattern.name, value, next);
     case "uniform":
       return uniformNumber(value) === pattern.number && solve(next, bound, nodes, done);
-    case "rest":
-      return bind(pattern.name, [value], next);
     case "node": {
-      const node = goals.node ?? value.producer;
-      if (node.op !== pattern.op || (goals.node === undefined && value.index !== pattern.index)) return false;
-      if (pattern.accepts?.(node.attrs) === false) return false;
+      const node = value.producer;
+      if (node.op !== pattern.op || (nodes !== undefined && value.index !== pattern.index)) return false;
+      if (pattern.accepts?.(node.attrs, node) === false) return false;
       const visited = { node, next: nodes };
       for (const operands of orders(node)) {
         const then = operandGoals(pattern.operands, operands, next);
-        if (then !== false && bind(pattern.name, node, then, visited)) return true;
+        if (then !== false && bind(pattern.name, { node, index: value.index }, then, visited)) return true;
       }
       return false;
     }
@@ -182,7 +184,7 @@ function solve(goals: Goals | undefined, bound: Bound | undefined, nodes: Visite
   }
 }
 
-function sameBinding(a: Bound["to"], b: Bound["to"]): boolean {
+function sameBinding(a: Binding, b: Binding): boolean {
   if (!Array.isArray(a) || !Array.isArray(b)) return a === b;
   return a.length === b.length && a.every((value, i) => value === b[i]);
 }
@@ -196,9 +198,9 @@ function operandGoals(
   const fixed = open ? patterns.length - 1 : patterns.length;
   if (open ? operands.length < fixed : operands.length !== fixed) return false;
   let goals = next;
-  if (open) goals = { pattern: patterns[fixed] as Pattern, values: operands.slice(fixed), next: goals };
+  if (open) goals = { pattern: patterns[fixed] as Pattern, to: operands.slice(fixed), next: goals };
   for (let i = fixed - 1; i >= 0; i--)
-    goals = { pattern: patterns[i] as Pattern, value: operands[i] as Value, next: goals };
+    goals = { pattern: patterns[i] as Pattern, to: operands[i] as Value, next: goals };
   return goals;
 }
 

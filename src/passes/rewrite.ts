@@ -6,7 +6,18 @@ import type { Contract, Pass, PassContext } from "./pass.ts";
 import { eachMatch, type Match, type Matched, type NodePattern } from "./patterns.ts";
 import { rebuildGraph } from "./rebuild.ts";
 
-export { any, type BindingsOf, constant, type Matched, type Pattern, pat, rest, uniform } from "./patterns.ts";
+export {
+  any,
+  type BindingsOf,
+  constant,
+  type Matched,
+  type NodePattern,
+  type Pattern,
+  pat,
+  patOf,
+  rest,
+  uniform,
+} from "./patterns.ts";
 
 /** Where a rule is tried: the graph that it matched in. */
 export interface Site {
@@ -139,18 +150,17 @@ function applySweep(graph: Graph, plan: ReadonlyMap<Node, Planned>, pass: string
 }
 
 /** The names of a match, every value seen through `of`. */
-function bindingsFor(
-  { bindings }: Match,
-  of: (value: Value) => Value,
-): Readonly<Record<string, Value | readonly Value[] | Matched>> {
+function bindingsFor({ bindings }: Match, of: (value: Value) => Value): Readonly<Record<string, Bound>> {
   return Object.fromEntries(
-    Object.entries(bindings).map(([name, bound]) => {
+    Object.entries(bindings).map(([name, bound]): [string, Bound] => {
       if ("producer" in bound) return [name, of(bound)];
-      if ("op" in bound) return [name, { value: of(bound.results[0] as Value), attrs: bound.attrs }];
-      return [name, bound.map(of)];
+      if (!("node" in bound)) return [name, bound.map(of)];
+      const was = bound.node.results[bound.index] as Value;
+      return [name, { value: of(was), type: was.type, attrs: bound.node.attrs }];
     }),
   );
 }
+type Bound = Value | readonly Value[] | Matched;
 
 const mostPlaces = 16; // places kept of what a node was made from, so that long chains of rewrites stay linear
 
