@@ -1,8 +1,8 @@
 import { compileError } from "../diagnostic.ts";
 import type { Attrs } from "../graph.ts";
-import type { AnyOp, Form, NumberTensor, WindowGeometry } from "../op.ts";
+import type { AnyOp, Form, NumberTensor, Scalar, WindowGeometry } from "../op.ts";
 import { type DType, elementsOf, isFloat, type TensorType } from "../type.ts";
-import { castNumber, indexScalar, numberScalar as s, wrap } from "./scalar.ts";
+import { castNumber, indexScalar, integerScalar, numberScalar, wrap } from "./scalar.ts";
 
 type FormOf<K extends Form<Attrs>["kind"]> = Extract<Form<Attrs>, { kind: K }>;
 type Shape = readonly number[];
@@ -21,6 +21,8 @@ export function evaluateForm(
   return { ...type, values };
 }
 
+const scalarOf = (dtype: DType): Scalar<number> => (isFloat(dtype) ? numberScalar : integerScalar(dtype));
+
 type Evaluator<K extends Form<Attrs>["kind"]> = (
   form: FormOf<K>,
   inputs: readonly NumberTensor[],
@@ -33,6 +35,7 @@ const evaluators: { readonly [K in Form<Attrs>["kind"]]: Evaluator<K> } = {
     const [first, second, third] = inputs as readonly [NumberTensor, NumberTensor?, NumberTensor?];
     const dtype = (inputs.length === 3 ? (second as NumberTensor) : first).dtype;
     const [a, b, c] = [first.values, second?.values, third?.values];
+    const s = scalarOf(dtype);
     for (let i = 0; i < out.values.length; i++) {
       const xs =
         b === undefined
@@ -60,6 +63,7 @@ const evaluators: { readonly [K in Form<Attrs>["kind"]]: Evaluator<K> } = {
       axes.map((axis) => steps[axis] as number),
     );
     const init = form.init(dtype);
+    const s = scalarOf(dtype);
     starts.forEach((start, i) => {
       let acc = init;
       for (let k = 0; k < count; k++) acc = form.step(s, acc, values[start + (within[k] as number)] as number, k);
@@ -102,7 +106,7 @@ const evaluators: { readonly [K in Form<Attrs>["kind"]]: Evaluator<K> } = {
 
   generate(form, _inputs, attrs, out) {
     forEachIndex(out.shape, (index, at) => {
-      out.values[at] = castNumber(form.value(s, index, attrs), out.dtype);
+      out.values[at] = castNumber(form.value(numberScalar, index, attrs), out.dtype);
     });
   },
 
@@ -149,14 +153,16 @@ const evaluators: { readonly [K in Form<Attrs>["kind"]]: Evaluator<K> } = {
       ) as [Float64Array, Float64Array];
     const [rowsA, rowsB] = tables(free);
     const [termsA, termsB] = tables(summed);
-    const narrow = !isFloat(out.dtype);
+    const { mul } = scalarOf(out.dtype);
     for (let i = 0; i < out.values.length; i++) {
       const [baseA, baseB] = [rowsA[i] as number, rowsB[i] as number];
       let total = 0;
       for (let k = 0; k < termsA.length; k++)
-        total +=
-          (a.values[baseA + (termsA[k] as number)] as number) * (b.values[baseB + (termsB[k] as number)] as number);
-      out.values[i] = narrow ? wrap(total, "i32") : total;
+        total += mul(
+          a.values[baseA + (termsA[k] as number)] as number,
+          b.values[baseB + (termsB[k] as number)] as number,
+        );
+      out.values[i] = total; // integers wrap at the end
     }
   },
 
@@ -171,6 +177,7 @@ const evaluators: { readonly [K in Form<Attrs>["kind"]]: Evaluator<K> } = {
     const axis = form.axis(attrs, shape.length);
     const size = shape[axis] as number;
     const inner = elementsOf(shape.slice(axis + 1));
+    const s = scalarOf(out.dtype);
     const [exclusive, backwards] = [form.exclusive(attrs), form.reverse(attrs)];
     for (let start = 0; start < values.length; start += size * inner)
       for (let offset = 0; offset < inner; offset++) {

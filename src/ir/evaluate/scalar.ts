@@ -51,6 +51,10 @@ export const numberScalar: Scalar<number> = {
   cast: (a, _from, to) => castNumber(a, to),
 };
 
+/** The same for integers: products keep their low 32 (of 64-bit kinds: 53) bits, as wrap-around wants them. */
+export const integerScalar = (dtype: DType): Scalar<number> =>
+  dtypes[dtype].bits === 64 ? numberScalar : { ...numberScalar, mul: Math.imul };
+
 function roundHalfEven(x: number): number {
   const below = Math.floor(x);
   const share = x - below;
