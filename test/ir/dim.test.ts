@@ -44,7 +44,7 @@ const leaf: fc.Arbitrary<Built> = fc.oneof(
 );
 const sums: fc.Arbitrary<Built> = fc.letrec<{ built: Built }>((tie) => ({
   built: fc.oneof(
-    { maxDepth: 3, withCrossShrink: true },
+    { maxDepth: 2, withCrossShrink: true },
     leaf,
     fc
       .tuple(tie("built"), tie("built"))
