@@ -49,18 +49,14 @@ const sums: fc.Arbitrary<Built> = fc.letrec<{ built: Built }>((tie) => ({
     fc
       .tuple(tie("built"), tie("built"))
       .map(([a, b]) => ({ dim: addDims(a.dim, b.dim), at: (v: ReadonlyMap<string, number>) => a.at(v) + b.at(v) })),
-    fc
-      .tuple(tie("built"), tie("built"))
-      .map(([a, b]) => ({
-        dim: subtractDims(a.dim, b.dim),
-        at: (v: ReadonlyMap<string, number>) => a.at(v) - b.at(v),
-      })),
-    fc
-      .tuple(tie("built"), tie("built"))
-      .map(([a, b]) => ({
-        dim: multiplyDims(a.dim, b.dim),
-        at: (v: ReadonlyMap<string, number>) => a.at(v) * b.at(v),
-      })),
+    fc.tuple(tie("built"), tie("built")).map(([a, b]) => ({
+      dim: subtractDims(a.dim, b.dim),
+      at: (v: ReadonlyMap<string, number>) => a.at(v) - b.at(v),
+    })),
+    fc.tuple(tie("built"), tie("built")).map(([a, b]) => ({
+      dim: multiplyDims(a.dim, b.dim),
+      at: (v: ReadonlyMap<string, number>) => a.at(v) * b.at(v),
+    })),
   ),
 })).built;
 /** One division on top, and a polynomial over that. */
