@@ -59,21 +59,39 @@ export function divideDims(a: Dim, b: Dim): Dim | undefined {
   return print(out);
 }
 
-/** floor(a / k) for a positive integer k; exact where k divides every coefficient, else a `(a)//k` atom. */
-export function floorDivide(a: Dim, k: number): Dim {
-  if (typeof a === "number") return Math.floor(a / k);
+/** floor(a / k) for a positive integer k; exact where k divides every coefficient, else with a `(a)//k` atom. */
+export const floorDivide = (a: Dim, k: number): Dim =>
+  typeof a === "number" ? Math.floor(a / k) : print(floorQuotient(polynomialOf(a), k));
+
+/** floor((floor(p / j) + c) / k) = floor((p + c j) / (j k)), so that a chain of divisions is one. */
+function floorQuotient(a: Polynomial, k: number): Polynomial {
+  const constant = a.get("") ?? 0;
+  const terms = [...a].filter(([key]) => key !== "");
+  const [key, coefficient] = terms[0] ?? ["", 0];
+  const inner = terms.length === 1 && coefficient === 1 ? divisionOf(key) : undefined;
+  if (inner !== undefined) {
+    const shifted = sum(polynomialOf(inner.dividend), polynomialOf(constant * inner.divisor), 1);
+    return floorQuotient(shifted, exact(inner.divisor * k));
+  }
   const whole = new Map<string, number>();
   const rest = new Map<string, number>();
-  for (const [key, coefficient] of polynomialOf(a)) {
+  for (const [key, coefficient] of a) {
     const quotient = Math.floor(coefficient / k);
     if (quotient !== 0) whole.set(key, quotient);
     const remainder = coefficient - quotient * k;
     if (remainder !== 0) rest.set(key, remainder);
   }
   const left = print(rest);
-  if (typeof left === "number") return print(whole); // a constant remainder below k adds nothing
+  if (typeof left === "number") return whole; // a constant remainder below k adds nothing
   const atom = `${/^[A-Za-z_]\w*$/.test(left) ? left : `(${left})`}//${k}`;
-  return print(sum(whole, new Map([[atom, 1]]), 1));
+  return sum(whole, new Map([[atom, 1]]), 1);
+}
+
+/** The parts of a `(p)//k` atom; undefined for a symbol or a product of atoms. */
+function divisionOf(key: string): { dividend: string; divisor: number } | undefined {
+  if (splitAtoms(key).length !== 1) return undefined;
+  const match = /^(.*)\/\/(\d+)$/.exec(key);
+  return match === null ? undefined : { dividend: stripParentheses(match[1] as string), divisor: Number(match[2]) };
 }
 
 /** The value of a dimension once symbols are bound; `unbound-symbol` where one is missing. */
@@ -91,9 +109,9 @@ export function substituteDim(dim: Dim, symbols: ReadonlyMap<string, Dim>): Dim 
   for (const [key, coefficient] of polynomialOf(dim)) {
     let term: Dim = coefficient;
     for (const atom of key === "" ? [] : splitAtoms(key)) {
-      const division = /^(.*)\/\/(\d+)$/.exec(atom);
+      const division = divisionOf(atom);
       const factor: Dim = division
-        ? floorDivide(substituteDim(parseDim(stripParentheses(division[1] as string)), symbols), Number(division[2]))
+        ? floorDivide(substituteDim(parseDim(division.dividend), symbols), division.divisor)
         : (symbols.get(atom) ?? atom);
       term = multiplyDims(term, factor);
     }
@@ -112,7 +130,8 @@ export const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
 
 // Grammar: sum = ["-"] term { ("+" | "-") term }; term = factor { "*" factor };
 //          factor = (integer | symbol | "(" sum ")") [ "//" integer ]
-const maxDimText = 400; // characters
+const maxDimText = 4000; // characters
+const maxTerms = 128;
 const maxDepth = 16; // nested parentheses
 
 function polynomialOf(dim: Dim): Polynomial {
@@ -163,28 +182,24 @@ function polynomialOf(dim: Dim): Polynomial {
     const divisor = Number(tokens[at + 1]);
     if (!Number.isSafeInteger(divisor) || divisor <= 0) throw bad();
     at += 2;
-    return polynomialOf(floorDivide(print(base), divisor));
+    return floorQuotient(base, divisor);
   };
-  // An atom such as `n//2` is its own canonical text and must not be divided again.
-  const atom = /^([A-Za-z_]\w*)\/\/([1-9]\d*)$/.exec(dim);
-  const result = atom ? new Map([[dim, 1]]) : parenthesisedAtom(dim) ? new Map([[dim, 1]]) : readSum(0);
-  if (!atom && !parenthesisedAtom(dim) && at !== tokens.length) throw bad();
+  const result = readSum(0);
+  if (at !== tokens.length) throw bad();
   if (parsed.size < cacheLimit) parsed.set(dim, result);
   return result;
 }
 
-/** `(n-1)//2` as floorDivide prints it: one pair of parentheses around everything before the division. */
-function parenthesisedAtom(text: string): boolean {
-  const match = /^\(([^()]+)\)\/\/([1-9]\d*)$/.exec(text);
-  if (match === null) return false;
-  const inner = match[1] as string;
-  return print(polynomialOf(inner)) === inner && floorDivide(inner, Number(match[2])) === text;
+/** A coefficient that arithmetic kept exact. */
+function exact(coefficient: number): number {
+  if (Number.isSafeInteger(coefficient)) return coefficient;
+  throw new OpError("bad-dimension", "a dimension grew beyond exact integers");
 }
 
-function sum(a: Polynomial, b: Polynomial, sign: 1 | -1 | number): Polynomial {
+function sum(a: Polynomial, b: Polynomial, sign: number): Polynomial {
   const out = new Map(a);
   for (const [key, coefficient] of b) {
-    const total = (out.get(key) ?? 0) + sign * coefficient;
+    const total = exact((out.get(key) ?? 0) + sign * coefficient);
     if (total === 0) out.delete(key);
     else out.set(key, total);
   }
@@ -192,11 +207,12 @@ function sum(a: Polynomial, b: Polynomial, sign: 1 | -1 | number): Polynomial {
 }
 
 function product(a: Polynomial, b: Polynomial): Polynomial {
+  if (a.size * b.size > maxTerms * 8) throw new OpError("bad-dimension", `a product of ${a.size} by ${b.size} terms`);
   const out = new Map<string, number>();
   for (const [ka, ca] of a)
     for (const [kb, cb] of b) {
       const key = [...(ka === "" ? [] : splitAtoms(ka)), ...(kb === "" ? [] : splitAtoms(kb))].sort().join("*");
-      const total = (out.get(key) ?? 0) + ca * cb;
+      const total = exact((out.get(key) ?? 0) + exact(ca * cb));
       if (total === 0) out.delete(key);
       else out.set(key, total);
     }
