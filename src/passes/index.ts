@@ -126,14 +126,6 @@ const entries: readonly PassEntry[] = [
   }),
 ];
 
-const readReduction = (r: number | readonly number[] | { readonly tuple: readonly number[] }): Reduction => {
-  if (typeof r === "number" || !("tuple" in r)) return r;
-  const [mean, inflection] = r.tuple;
-  if (mean === undefined || inflection === undefined || r.tuple.length !== 2)
-    throw compileError("bad-option", `mergeTokens: r as a pair is (mean, inflection), got (${r.tuple.join(",")})`);
-  return { r: mean, inflection };
-};
-
 /** Every pass by name, in the order of a full recipe. */
 export const passes: ReadonlyMap<string, PassEntry> = new Map(entries.map((entry) => [entry.name, entry]));
 
@@ -275,3 +267,11 @@ const readers: {
     },
   },
 };
+
+function readReduction(r: number | readonly number[] | { readonly tuple: readonly number[] }): Reduction {
+  if (typeof r === "number" || !("tuple" in r)) return r;
+  const [mean, inflection] = r.tuple;
+  if (mean === undefined || inflection === undefined || r.tuple.length !== 2)
+    throw compileError("bad-option", `mergeTokens: r as a pair is (mean, inflection), got (${r.tuple.join(",")})`);
+  return { r: mean, inflection };
+}

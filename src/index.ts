@@ -1,0 +1,121 @@
+// The public surface: everything a model, a pass or a program around the compiler needs. Re-exports only.
+
+export {
+  type ExternalEntry,
+  emitOnnx,
+  isProfile,
+  type OnnxArtifact,
+  type OnnxOptions,
+  type OnnxValue,
+  onnxBackend,
+  type Profile,
+  profiles,
+} from "./backends/onnx/index.ts";
+export {
+  type Compiled,
+  type CompileOptions,
+  compile,
+  type Lowered,
+  type LowerOptions,
+  lower,
+} from "./compile.ts";
+export * from "./dsl/index.ts";
+export { type Builder, createBuilder, registryWith } from "./ir/builder.ts";
+export { type Cost, type CostOptions, costOf, type Work } from "./ir/cost.ts";
+export {
+  CompileError,
+  type Diagnostic,
+  type DiagnosticDetails,
+  diagnostic,
+  didYouMean,
+  fileLoc,
+  formatDiagnostic,
+  formatLoc,
+  InternalError,
+  type Loc,
+  type Note,
+  nearestNames,
+  OpError,
+  type SourceReader,
+  unknownLoc,
+} from "./ir/diagnostic.ts";
+export { type Dim, evaluateDim, substituteDim, symbolsOf } from "./ir/dim.ts";
+export { type EvaluateOptions, evaluateExact, evaluateGraph } from "./ir/evaluate/index.ts";
+export {
+  type Attr,
+  type Attrs,
+  type Graph,
+  inputSymbols,
+  isSource,
+  type Model,
+  type Node,
+  type Output,
+  parametersOf,
+  sourceName,
+  type Use,
+  usesOf,
+  type Value,
+  type WeightSource,
+} from "./ir/graph.ts";
+export type { AnyOp, Composite, NamedComposite, NumberTensor, Registry, Routine, Structured } from "./ir/op.ts";
+export { builtinOps, type OpName, type Ops } from "./ir/ops/index.ts";
+export { type ParseOptions, parseGraph } from "./ir/parse.ts";
+export { largeConstants, type PrintOptions, printGraph, printNode, valueNames } from "./ir/print.ts";
+export {
+  allocate,
+  bytesOf,
+  type DType,
+  dtypes,
+  type Elements,
+  elementsOf,
+  type FloatType,
+  formatType,
+  isFloat,
+  isInteger,
+  type Shape,
+  type TensorData,
+  type TensorType,
+  tensorData,
+  toNumbers,
+} from "./ir/type.ts";
+export { type VerifyOptions, verifyGraph } from "./ir/verify.ts";
+export { bindSymbols } from "./passes/bindSymbols.ts";
+export { decompose } from "./passes/decompose.ts";
+export {
+  type OptionSpec,
+  type OptionSpecs,
+  type PassEntry,
+  type PassOptionValues,
+  type PassSpec,
+  parsePassSpec,
+  passEntry,
+  passes,
+} from "./passes/index.ts";
+export { type MergeTokensOptions, mergeTokens } from "./passes/mergeTokens/mergeTokens.ts";
+export { parseReduction, type Reduction, reductionSchedule } from "./passes/mergeTokens/schedule.ts";
+export {
+  type Contract,
+  type Firing,
+  type Pass,
+  type PassContext,
+  type PassOptions,
+  type PassReport,
+  patternNotFound,
+  runPasses,
+} from "./passes/pass.ts";
+export { madeBy, rebuildGraph } from "./passes/rebuild.ts";
+export {
+  any,
+  type BindingsOf,
+  constant as constantPattern,
+  type Matched,
+  type Pattern,
+  pat,
+  type RewritePassDeclaration,
+  type Rule,
+  rest,
+  rewritePass,
+  rule,
+  type Site,
+  uniform,
+} from "./passes/rewrite.ts";
