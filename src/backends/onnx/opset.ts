@@ -18,6 +18,7 @@ import {
   trunc,
 } from "./rows/elementwise.ts";
 import { embedding, gather, scatterAdd, scatterMax, sort, topK } from "./rows/gather.ts";
+import { nativeRows } from "./rows/native.ts";
 import * as nn from "./rows/nn.ts";
 import * as reductions from "./rows/reduce.ts";
 import { broadcast, concat, iota, pad, reshape, reverse, slice, transpose } from "./rows/shape.ts";
@@ -101,6 +102,8 @@ export const opset = {
 
 export type AnyRow = Row<never> & Partial<Pick<Claim<never>, "profiles" | "claims">>;
 
-const rows: ReadonlyMap<string, AnyRow> = new Map(Object.entries(opset as unknown as Record<string, AnyRow>));
+const rows: ReadonlyMap<string, AnyRow> = new Map(
+  Object.entries({ ...opset, ...nativeRows } as unknown as Record<string, AnyRow>),
+);
 
 export const rowOf = (op: string): AnyRow | undefined => rows.get(op);

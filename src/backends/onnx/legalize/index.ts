@@ -1,8 +1,11 @@
-import type { Registry } from "../../../ir/op.ts";
+import type { AnyOp, Registry } from "../../../ir/op.ts";
 import type { Pass } from "../../../passes/pass.ts";
+import { nativeOps } from "../native.ts";
 import type { Profile } from "../profile.ts";
+import { collapseViews } from "./collapseViews.ts";
 import { contractByMatmul } from "./contractByMatmul.ts";
 import { expandComposites } from "./expandComposites.ts";
+import { fuseProducts } from "./fuseProducts.ts";
 import { plainWindows } from "./plainWindows.ts";
 
 export interface LegalizeOptions {
@@ -15,5 +18,8 @@ export function legalize({ profile }: LegalizeOptions): {
   readonly passes: readonly Pass[];
   readonly withNative: (registry: Registry) => Registry;
 } {
-  return { passes: [expandComposites(profile), plainWindows, contractByMatmul], withNative: (registry) => registry };
+  return {
+    passes: [expandComposites(profile), plainWindows, contractByMatmul, collapseViews, fuseProducts],
+    withNative: (registry) => new Map<string, AnyOp>([...registry, ...Object.entries(nativeOps)]),
+  };
 }
