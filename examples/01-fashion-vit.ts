@@ -7,8 +7,8 @@
 import {
   add,
   concat,
-  defineModel,
   type Dim,
+  defineModel,
   expand,
   gelu,
   input,
@@ -16,8 +16,8 @@ import {
   parameter,
   reshape,
   scope,
-  take,
   type Tensor,
+  take,
   transpose,
 } from "tamis";
 
