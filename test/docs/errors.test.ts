@@ -36,6 +36,11 @@ test("every section is a code of the sources, once", () => {
   expect(new Set(sections).size).toBe(sections.length);
 });
 
+test("the list at the top names every section", () => {
+  const linked = [...(page.split("\n## ")[0] as string).matchAll(/\[([a-z-]+)\]\(#\1\)/g)].map((m) => m[1]);
+  expect(new Set(linked)).toEqual(new Set(sections));
+});
+
 test.each(sections)("%s has a cause, an example and a fix", (code) => {
   const body = page.slice(page.indexOf(`\n## ${code}\n`) + code.length + 5).split(/\n##? /)[0] as string;
   expect(body).toMatch(/^\n+[A-Z`]/);
