@@ -45,17 +45,17 @@ interface OpBase<O extends Operands, A extends object, C, R> {
 }
 
 /** One result element as arithmetic over operand elements; a backend writes, and may fuse, the loop nest. */
-interface StructuredOf<O extends Operands, A extends object, C, R> extends OpBase<O, A, C, R> {
+export interface StructuredOf<O extends Operands, A extends object, C, R> extends OpBase<O, A, C, R> {
   readonly kind: "structured";
   readonly form: Form<C>;
 }
 /** No loop nest (sort): every backend has a kernel; `evaluate` is the meaning. Keep these few. */
-interface RoutineOf<O extends Operands, A extends object, C, R> extends OpBase<O, A, C, R> {
+export interface RoutineOf<O extends Operands, A extends object, C, R> extends OpBase<O, A, C, R> {
   readonly kind: "routine";
   readonly evaluate: (inputs: readonly NumberTensor[], attrs: C) => readonly NumberTensor[];
 }
 /** Defined by other ops; a backend may claim it whole, otherwise `decompose` expands it. */
-interface CompositeOf<O extends Operands, A extends object, C, R> extends OpBase<O, A, C, R> {
+export interface CompositeOf<O extends Operands, A extends object, C, R> extends OpBase<O, A, C, R> {
   readonly kind: "composite";
   readonly decompose: (b: Builder, operands: O, attrs: C) => R;
 }
