@@ -2,6 +2,7 @@
 import { type CompileError, compileError, didYouMean } from "../ir/diagnostic.ts";
 import { bindSymbols } from "./bindSymbols.ts";
 import { decompose } from "./decompose.ts";
+import { foldConstants } from "./foldConstants.ts";
 import { foldQueryScale } from "./foldQueryScale.ts";
 import { mergeTokens } from "./mergeTokens/mergeTokens.ts";
 import type { Reduction } from "./mergeTokens/schedule.ts";
@@ -101,6 +102,12 @@ const entries: readonly PassEntry[] = [
     make: (_, given) => bindSymbols(given as Readonly<Record<string, number>>),
   }),
   passEntry({ options: {}, make: () => simplify }),
+  passEntry({
+    options: {
+      views: { kind: "boolean", default: false, doc: "fold views of constants and weights on their own too" },
+    },
+    make: foldConstants,
+  }),
   passEntry({ options: {}, make: () => foldQueryScale }),
   passEntry({
     options: { keep: { kind: "words", default: [], doc: "composites that stay whole" } },

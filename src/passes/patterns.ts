@@ -263,7 +263,7 @@ export function uniformNumber(value: Value): number | undefined {
   if (known !== undefined) return known === "mixed" ? undefined : known;
   const numbers = toNumbers(at.data);
   const first = numbers[0];
-  const found = first !== undefined && numbers.every((x) => x === first) ? first : "mixed";
+  const found = first !== undefined && numbers.every((x) => Object.is(x, first)) ? first : "mixed";
   uniformData.set(at.data, found);
   return found === "mixed" ? undefined : found;
 }
