@@ -18,7 +18,7 @@ export interface Origin {
 /** What a function body reads from outside: a value in its natural form, or the size of a symbol. */
 export interface Capture {
   readonly local: string;
-  readonly from: { readonly value: Value } | { readonly symbol: string };
+  readonly from: { readonly value: Value; readonly short?: true } | { readonly symbol: string };
 }
 
 /** Constants up to this many bytes are written where they are used; larger ones are initializers of the model. */
@@ -84,10 +84,35 @@ export class Body {
     this.#made.set(keyOf(value), name);
   }
 
+  defineShort(value: Value, name: string): void {
+    this.#made.set(`short|${keyOf(value)}`, name);
+  }
+
+  /** The value with size 1 along the axes it repeats along, or without them where they lead. */
+  short(value: Value): string {
+    const key = `short|${keyOf(value)}`;
+    const known = this.#made.get(key);
+    if (known !== undefined) return known;
+    const { producer } = value;
+    if (this.#plan.repeatable(producer)) {
+      this.#plan.emitNode(this, producer);
+      return this.#made.get(key) as string;
+    }
+    // Made outside this function in short form.
+    return this.once(key, () => this.#capture({ value, short: true }));
+  }
+
   /** The value in its natural form. */
   natural(value: Value): string {
     const known = this.#made.get(keyOf(value));
     if (known !== undefined) return known;
+    const repeated = this.#plan.repeatedAxes(value);
+    if (repeated.length > 0)
+      return this.once(keyOf(value), () => {
+        // Expand leaves an axis alone where the target says 1, so that only repeated axes need their size.
+        const target = value.type.shape.map((dim, axis) => (repeated.includes(axis) ? dim : 1));
+        return this.node("Expand", [this.short(value), this.dims(target)])[0] as string;
+      });
     const { producer } = value;
     if (producer.data !== undefined && (this.#members === undefined || isSmall(producer.data))) {
       const name = this.tensor(producer.data);

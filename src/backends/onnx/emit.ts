@@ -1,6 +1,7 @@
 import { compileError, unknownLoc } from "../../ir/diagnostic.ts";
 import { symbolsOf } from "../../ir/dim.ts";
 import { type Graph, inputSymbols, isSource, sourceName, type Value } from "../../ir/graph.ts";
+import type { Registry } from "../../ir/op.ts";
 import type { DType, TensorData } from "../../ir/type.ts";
 import { Body } from "./body.ts";
 import { dtypeSince } from "./elements.ts";
@@ -13,6 +14,7 @@ export interface EmitSettings {
   readonly profile: Profile;
   readonly functions: boolean;
   readonly docStrings: boolean;
+  readonly registry: Registry;
   /** Parameters whose contents come with the model; the others become inputs. */
   readonly known: ReadonlySet<string>;
 }
@@ -55,7 +57,8 @@ export function emitGraph(graph: Graph, settings: EmitSettings): EmittedGraph {
     if (isInput) inputs.push({ name, type: value.type });
     else parameters.set(name, sourceName(node));
   }
-  const plan = new Plan(graph, { profile: settings.profile, opset, docStrings: settings.docStrings }, names);
+  const { profile, docStrings, registry } = settings;
+  const plan = new Plan(graph, { profile, opset, docStrings }, names, registry);
   const body = new Body(plan, [...names.values(), ...outputNames]);
   for (const [value, name] of names) body.define(value, name);
   for (const node of graph.nodes) if (!isSource(node) && !plan.deferred(node)) plan.emitNode(body, node);

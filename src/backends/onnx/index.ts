@@ -67,11 +67,11 @@ export const defaultLocation = "model.onnx.data";
 /** A model as an ONNX file for a profile. Fails with `unsupported-op`, `unsupported-dtype` or `duplicate-name`. */
 export function emitOnnx(model: Model, options: OnnxOptions = {}): OnnxArtifact {
   const { profile = "portable", externalData = "auto", functions = true, docStrings = true } = options;
-  const registry = options.registry ?? builtinOps;
   const { passes, withNative } = legalize({ ...options, profile });
-  const { graph } = runPasses(model, passes, { registry: withNative(registry) }).model;
+  const registry = withNative(options.registry ?? builtinOps);
+  const { graph } = runPasses(model, passes, { registry }).model;
   const known = new Set(model.weights.keys());
-  const emitted = emitGraph(graph, { profile, functions, docStrings, known });
+  const emitted = emitGraph(graph, { profile, functions, docStrings, known, registry });
   const weights = [
     ...[...emitted.parameters].map(([name, parameter]) => ({
       name,

@@ -12,7 +12,7 @@ import type { Dim, TensorType } from "../../ir/type.ts";
 const along = (b: Builder, vector: Value, like: Value, axis: number): Value =>
   b.broadcast(vector, { shape: like.type.shape, axes: like.type.shape.map((_, a) => a).filter((a) => a !== axis) });
 
-/** x [..., in], weight [out, in], bias [out] -> [..., out]. */
+/** x [rows, in], weight [out, in], bias [out] -> [rows, out]. */
 export const onnxLinear: Composite<readonly Value[]> = {
   kind: "composite",
   summary: "x times the transposed weight, plus bias",

@@ -1,5 +1,6 @@
 import { compileError, formatLoc, unknownLoc } from "../../ir/diagnostic.ts";
-import { type Graph, isSource, type Node, sourceName, type Value } from "../../ir/graph.ts";
+import { type Attrs, type Graph, isSource, type Node, type Value } from "../../ir/graph.ts";
+import type { Form, Registry } from "../../ir/op.ts";
 import type { TensorData } from "../../ir/type.ts";
 import type { Body } from "./body.ts";
 import { type AnyRow, rowOf } from "./opset.ts";
@@ -18,6 +19,8 @@ export class Plan {
   readonly #indexValues = new Set<Value>();
   /** Length of the chain of ops below a node that no input or parameter feeds; absent where one does. */
   readonly #constantDepth = new Map<Node, number>();
+  /** Axes along which a value is known to repeat itself; absent where there are none. */
+  readonly #repeated = new Map<Value, readonly number[]>();
   readonly #large = new Map<TensorData, number>();
   readonly #names: ReadonlyMap<Value, string>;
 
@@ -26,6 +29,7 @@ export class Plan {
     graph: Graph,
     settings: { readonly profile: Profile; readonly opset: number; readonly docStrings: boolean },
     names: ReadonlyMap<Value, string>,
+    registry: Registry,
   ) {
     this.graph = graph;
     this.profile = settings.profile;
@@ -35,6 +39,7 @@ export class Plan {
     for (const node of graph.nodes) {
       this.#noteConstant(node);
       if (isSource(node)) continue;
+      this.#noteRepetition(node, registry);
       const indices = rowFor(node).indices?.(node, (value) => this.#indexValues.has(value)) ?? [];
       for (const at of indices) this.#indexValues.add(node.results[at] as Value);
     }
@@ -48,12 +53,36 @@ export class Plan {
     if (small && depth <= repeatedDepth) this.#constantDepth.set(node, depth);
   }
 
+  #noteRepetition(node: Node, registry: Registry): void {
+    const [result] = node.results as readonly [Value];
+    const axes = this.#repetitionOf(node, registry).filter((axis) => result.type.shape[axis] !== 1);
+    if (axes.length > 0) this.#repeated.set(result, axes);
+  }
+
+  #repetitionOf(node: Node, registry: Registry): readonly number[] {
+    const all = (node.results[0] as Value).type.shape.map((_, axis) => axis);
+    if (node.op === "broadcast") return node.attrs["axes"] as readonly number[];
+    if (node.op === "iota") return all.filter((axis) => axis !== node.attrs["axis"]);
+    const op = registry.get(node.op);
+    const form = op?.kind === "structured" ? (op.form as Form<Attrs>) : undefined;
+    if (form?.kind !== "elementwise") return [];
+    return all.filter((axis) => node.operands.every((value) => this.repeatedAxes(value).includes(axis)));
+  }
+
+  /**
+   * Axes longer than 1 along which all elements are equal: broadcasts, counts, and elementwise ops of such. They are
+   * computed in short form, with size 1 there, and expanded only for a reader that needs the whole tensor.
+   */
+  repeatedAxes(value: Value): readonly number[] {
+    return this.#repeated.get(value) ?? [];
+  }
+
   /** Whether ONNX makes this i32 value as i64, so that i64 is its natural form. */
   isIndex(value: Value): boolean {
     return this.#indexValues.has(value);
   }
 
-  /** Emitted only where something needs it: no input feeds it, or its row is a mere view of its operand. */
+  /** Emitted where something needs it, in each function anew: no input feeds it, or it costs nothing. */
   repeatable(node: Node): boolean {
     return this.deferred(node) || this.#constantDepth.has(node);
   }
@@ -91,7 +120,10 @@ export class Plan {
       const names = typeof made === "string" ? [made] : made;
       node.results.forEach((value, i) => {
         const name = names[i];
-        if (name !== undefined) body.define(value, value.type.dtype === "bf16" ? body.cast(name, "f32", "bf16") : name);
+        if (name === undefined) return;
+        const own = value.type.dtype === "bf16" ? body.cast(name, "f32", "bf16") : name;
+        if (this.repeatedAxes(value).length > 0) body.defineShort(value, own);
+        else body.define(value, own);
       });
     });
   }
@@ -102,5 +134,3 @@ function rowFor(node: Node): AnyRow {
   if (row !== undefined) return row;
   throw compileError("unsupported-op", `ONNX has no row for ${node.op}`, { loc: node.locs[0] ?? unknownLoc });
 }
-
-export const nameOfSource = (value: Value): string => sourceName(value.producer);

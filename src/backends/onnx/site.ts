@@ -60,31 +60,23 @@ export class Site<A = object> {
   }
 
   /**
-   * The operands of an elementwise op, left to ONNX's own broadcasting: a broadcast operand is given as what it repeats,
-   * with axes of size 1 where numpy's rule does not add them. Together they still have the result's shape.
+   * The operands of an elementwise op, left to ONNX's own broadcasting: what repeats itself is given in short form. The
+   * result is in short form along the axes that all of them repeat along.
    */
   spread(): readonly string[] {
-    const { shape } = this.result();
-    const operands = this.node.operands.map((value, i) => ({ i, ...repetition(value) }));
-    const isRepeated = (axis: number) => shape[axis] !== 1 && operands.every(({ axes }) => axes.includes(axis));
-    const whole = shape.some((_, axis) => isRepeated(axis)) ? 0 : -1;
-    return operands.map(({ i, axes, source }) => {
-      if (i === whole || axes.length === 0) return this.x(i);
-      if (source === undefined) return this.#alongAxis(i, axes);
-      return this.#withOnes(this.#widened(this.body.plain(source), source.type.dtype), axes);
+    return this.node.operands.map((value, i) => {
+      const short = this.plan.repeatedAxes(value).length > 0;
+      return short ? this.#widened(this.body.short(value), value.type.dtype) : this.x(i);
     });
   }
 
-  /** An iota operand: its counting axis alone. */
-  #alongAxis(i: number, axes: readonly number[]): string {
-    const { attrs } = this.operand(i).producer;
-    return this.#withOnes(
-      this.count((attrs["shape"] as readonly Dim[])[attrs["axis"] as number] as Dim, this.dtype(i)),
-      axes,
-    );
+  /** The only operand of an elementwise op, as `spread` gives it. */
+  only(): string {
+    return this.spread()[0] as string;
   }
 
-  #withOnes(name: string, axes: readonly number[]): string {
+  /** A tensor given size-1 axes, save leading ones, which broadcasting adds by itself. */
+  withOnes(name: string, axes: readonly number[]): string {
     let leading = 0;
     while (axes[leading] === leading) leading++;
     const inner = axes.slice(leading).map((axis) => axis - leading);
@@ -152,15 +144,6 @@ export class Site<A = object> {
 }
 
 const computed = (dtype: DType): DType => (dtype === "bf16" ? "f32" : dtype);
-
-/** What a broadcast repeats and along which axes; an iota repeats its count; anything else repeats nothing. */
-function repetition(value: Value): { readonly source: Value | undefined; readonly axes: readonly number[] } {
-  const { op, operands, attrs } = value.producer;
-  if (op === "broadcast") return { source: operands[0] as Value, axes: attrs["axes"] as readonly number[] };
-  if (op !== "iota") return { source: value, axes: [] };
-  const axes = value.type.shape.map((_, axis) => axis).filter((axis) => axis !== attrs["axis"]);
-  return { source: undefined, axes };
-}
 
 function countTo(size: number, dtype: DType) {
   return tensorData(

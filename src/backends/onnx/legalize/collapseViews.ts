@@ -42,5 +42,16 @@ graph @heads(%x: f32[2,5,8]) {
       build: (b, { x, outer, inner }) =>
         b.transpose(x, { perm: outer.attrs.perm.map((axis) => inner.attrs.perm[axis] as number) }),
     }),
+    ...[pat.gelu, pat.relu, pat.sigmoid, pat.tanh, pat.silu, pat.quickGelu].map((unary) =>
+      rule({
+        name: "reshapeAroundUnary",
+        match: pat.reshape([unary([pat.reshape([any("x")])]).as("unary")]).as("outer"),
+        where: ({ x, unary, outer }, { usedOnce }) =>
+          !sameShape(x.type.shape, outer.attrs.shape)
+            ? "the reshapes do not undo each other"
+            : usedOnce(unary.value) || "it is read in the middle shape too",
+        build: (b, { x, unary }) => b.make(unary.value.producer.op, [x], unary.attrs),
+      }),
+    ),
   ],
 });

@@ -19,7 +19,7 @@ export function legalize({ profile }: LegalizeOptions): {
   readonly withNative: (registry: Registry) => Registry;
 } {
   return {
-    passes: [expandComposites(profile), plainWindows, contractByMatmul, collapseViews, fuseProducts],
+    passes: [expandComposites(profile), plainWindows, contractByMatmul, collapseViews, fuseProducts, collapseViews],
     withNative: (registry) => new Map<string, AnyOp>([...registry, ...Object.entries(nativeOps)]),
   };
 }

@@ -24,19 +24,19 @@ export const notEqual: Row = {
 
 export const rsqrt: Row = {
   since: always,
-  emit: (at) => at.typed("Reciprocal", [at.typed("Sqrt", [at.x(0)], at.dtype())], at.dtype()),
+  emit: (at) => at.typed("Reciprocal", [at.typed("Sqrt", [at.only()], at.dtype())], at.dtype()),
 };
 
 export const trunc: Row = {
   since: always,
-  emit: (at) => at.make("Mul", [at.make("Sign", [at.x(0)]), at.make("Floor", [at.make("Abs", [at.x(0)])])]),
+  emit: (at) => at.make("Mul", [at.make("Sign", [at.only()]), at.make("Floor", [at.make("Abs", [at.only()])])]),
 };
 
 /** ln(1 + x) by Kahan's correction: with u = 1 + x rounded, ln(u) x / (u - 1) is exact to rounding. */
 export const log1p: Row = {
   since: always,
   emit: (at) => {
-    const [x, one] = [at.x(0), at.scalar(1)];
+    const [x, one] = [at.only(), at.scalar(1)];
     const u = at.make("Add", [x, one]);
     const small = at.make("Equal", [u, one]);
     const ratio = at.make("Div", [x, at.make("Sub", [u, one])]);
@@ -50,8 +50,8 @@ export const log1p: Row = {
 export const expm1: Row = {
   since: always,
   emit: (at) => {
-    const half = at.make("Tanh", [at.make("Mul", [at.x(0), at.scalar(0.5)])]);
-    return at.make("Mul", [half, at.make("Add", [at.make("Exp", [at.x(0)]), at.scalar(1)])]);
+    const half = at.make("Tanh", [at.make("Mul", [at.only(), at.scalar(0.5)])]);
+    return at.make("Mul", [half, at.make("Add", [at.make("Exp", [at.only()]), at.scalar(1)])]);
   },
 };
 
@@ -119,8 +119,8 @@ export const cast: Row<{ readonly to: DType }> = {
   emit: (at) => {
     const to = at.attrs.to === "bf16" ? "f32" : at.attrs.to;
     const from = at.dtype();
-    if (to === "i32" && at.plan.isIndex(at.operand(0))) return at.x(0);
-    const x = at.x(0);
+    if (to === "i32" && at.plan.isIndex(at.operand(0))) return at.only();
+    const x = at.only();
     if (!isFloat(from) || isFloat(to) || to === "bool" || to === "i64" || to === "i32")
       return at.body.cast(x, from, to);
     // A float outside a narrow integer's range has no defined conversion; it wraps by way of a wide one.

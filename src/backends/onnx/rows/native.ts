@@ -1,27 +1,22 @@
 import type { AttrsOf } from "../../../ir/ops/index.ts";
 import type { Conv2dAttrs } from "../../../ir/ops/window.ts";
-import type { Dim } from "../../../ir/type.ts";
 import type { HeadsAttrs, nativeOps } from "../native.ts";
 import { ortDomain } from "../profile.ts";
 import { type Claim, everywhere } from "../row.ts";
-import { reshaped } from "./shape.ts";
 import { convolution } from "./window.ts";
 
 const onnxRuntime = ["ort-cuda", "ort-webgpu"] as const;
 
-/** Gemm takes matrices: tokens of all batches are laid end to end. */
 const onnxLinear: Claim = {
   profiles: everywhere,
   since: 13,
-  emit: (at) => {
-    const { shape } = at.typeOf(0);
-    const { shape: out } = at.result();
-    const more = at.node.operands.slice(1).map((_, i) => at.x(i + 1));
-    if (shape.length === 2) return at.typed("Gemm", [at.x(0), ...more], at.dtype(), { transB: 1 });
-    const rows = at.make("Reshape", [at.x(0), at.ints([-1, shape.at(-1) as number])]);
-    const y = at.typed("Gemm", [rows, ...more], at.dtype(), { transB: 1 });
-    return reshaped(at, y, ["rows of all batches", out.at(-1) as Dim], out);
-  },
+  emit: (at) =>
+    at.typed(
+      "Gemm",
+      at.node.operands.map((_, i) => at.x(i)),
+      at.dtype(),
+      { transB: 1 },
+    ),
 };
 
 const onnxConv: Claim<Required<Conv2dAttrs>> = {

@@ -1,4 +1,5 @@
 import { isStatic, sameShape, subtractDims } from "../../../ir/dim.ts";
+import type { Value } from "../../../ir/graph.ts";
 import type { PadAttrs, SliceAttrs } from "../../../ir/ops/shape.ts";
 import type { Dim, DType } from "../../../ir/type.ts";
 import { asAll, asFirst, type Row } from "../row.ts";
@@ -39,17 +40,16 @@ export const transpose: Row<{ readonly perm: readonly number[] }> = {
 export const transposed = (at: Site, x: string, perm: readonly number[]): string =>
   perm.every((from, to) => from === to) ? x : at.make("Transpose", [x], { perm: [...perm] });
 
-/** Expand leaves an axis alone where the target says 1, so that only new axes need their size. */
+/** The short form; whoever needs the whole tensor expands it. */
 export const broadcast: Row<{ readonly shape: readonly Dim[]; readonly axes: readonly number[] }> = {
   since: 13,
   indices: asFirst,
   emit: (at) => {
     const { shape, axes } = at.attrs;
-    if (axes.length === 0) return at.view(0);
-    const scalar = at.typeOf(0).shape.length === 0;
-    const x = scalar ? at.view(0) : at.unsqueeze(at.view(0), axes);
-    if (axes.every((axis) => shape[axis] === 1) && !scalar) return x;
-    return at.make("Expand", [x, at.body.dims(shape.map((dim, axis) => (axes.includes(axis) ? dim : 1)))]);
+    // Where no axis is longer than 1 there is no short form, and the rank must be right.
+    const whole = at.plan.repeatedAxes(at.node.results[0] as Value).length === 0;
+    if (whole && at.typeOf(0).shape.length === 0) return reshaped(at, at.view(0), [], shape);
+    return whole ? (axes.length === 0 ? at.view(0) : at.unsqueeze(at.view(0), axes)) : at.withOnes(at.view(0), axes);
   },
 };
 
@@ -139,10 +139,9 @@ export const iota: Row<{ readonly shape: readonly Dim[]; readonly axis: number; 
   emit: (at) => {
     const { shape, axis } = at.attrs;
     const dtype = at.attrs.dtype === "bf16" ? "f32" : at.attrs.dtype;
-    const counted = at.count(shape[axis] as Dim, dtype);
     const others = shape.map((_, a) => a).filter((a) => a !== axis);
-    if (others.length === 0) return counted;
-    const x = at.unsqueeze(counted, others);
-    return at.make("Expand", [x, at.body.dims(shape.map((dim, a) => (a === axis ? 1 : dim)))]);
+    const counted = at.count(shape[axis] as Dim, dtype);
+    const whole = at.plan.repeatedAxes(at.node.results[0] as Value).length === 0;
+    return others.length === 0 ? counted : whole ? at.unsqueeze(counted, others) : at.withOnes(counted, others);
   },
 };
