@@ -1,7 +1,7 @@
 import { InternalError } from "../ir/diagnostic.ts";
 import { strides } from "../ir/evaluate/forms.ts";
 import { applyOp } from "../ir/evaluate/index.ts";
-import { indexScalar, numberScalar } from "../ir/evaluate/scalar.ts";
+import { numberScalar } from "../ir/evaluate/scalar.ts";
 import { type Attrs, type Graph, type Node, sourceName, type Value } from "../ir/graph.ts";
 import type { Form, IntScalar, NumberTensor, Registry } from "../ir/op.ts";
 import { allocate, type DType, elementsOf, isFloat, type TensorData, toNumbers } from "../ir/type.ts";
@@ -97,89 +97,99 @@ function elementwise(form: FormOf<"elementwise">, operands: readonly Tensor[], a
   return out;
 }
 
-/** A reshape shares its elements; other views that are affine are copied by strides; the rest is not known here. */
+/** A view whose position in the operand is linear in the result index: shared where the order stays, else copied. */
 function view(form: FormOf<"view">, x: Tensor, attrs: Attrs, type: Sized): Tensor | undefined {
   if (form.inside !== undefined) return undefined;
-  const steps = strides(x.shape);
-  const affine = affineView(form, x.shape, type.shape, attrs);
-  if (affine === undefined)
-    return isRowMajor(form, x.shape, type.shape, attrs) ? { ...type, values: x.values } : undefined;
-  let start = 0;
-  const outSteps = type.shape.map(() => 0);
-  affine.forEach(({ constant, factors }, axis) => {
-    const step = steps[axis] as number;
-    start += constant * step;
-    for (const [out, factor] of factors) outSteps[out] = (outSteps[out] as number) + factor * step;
-  });
+  const position = positionOf(form, x.shape, type.shape, attrs);
+  if (position === undefined) return undefined;
+  const steps = type.shape.map((_, axis) => position.terms.get(`${axis}`)?.factor ?? 0);
+  const ordered = strides(type.shape).every((step, axis) => step === steps[axis] || type.shape[axis] === 1);
+  if (ordered && position.constant === 0 && elementsOf(type.shape) === x.values.length)
+    return { ...type, values: x.values };
   const out = empty(type);
-  copyStrided(x.values, start, outSteps, out);
+  copyStrided(x.values, position.constant, steps, out);
   return out;
 }
 
-/** constant + sum of factor * result index, by result axis. */
-interface Affine {
+/** constant + sum of factor * atom. An atom is a result index (its key is the axis) or a quotient or remainder. */
+interface Linear {
   readonly constant: number;
-  readonly factors: ReadonlyMap<number, number>;
+  readonly terms: ReadonlyMap<string, Term>;
+}
+interface Term {
+  readonly factor: number;
+  readonly of?: { readonly what: "quotient" | "remainder"; readonly dividend: Linear; readonly divisor: number };
 }
 
-/** The operand index of a view as affine functions of the result index, or undefined where it is none. */
-function affineView(form: FormOf<"view">, dims: Shape, shape: Shape, attrs: Attrs): readonly Affine[] | undefined {
-  const lit = (constant: number): Affine => ({ constant, factors: new Map() });
-  const notAffine = Symbol("not affine");
-  const fail = (): never => {
-    throw notAffine;
+function combine(a: Linear, b: Linear, factor: number): Linear {
+  const terms = new Map(a.terms);
+  for (const [key, term] of b.terms) {
+    const total = (terms.get(key)?.factor ?? 0) + factor * term.factor;
+    if (total === 0) terms.delete(key);
+    else terms.set(key, { ...term, factor: total });
+  }
+  return { constant: a.constant + factor * b.constant, terms };
+}
+
+/** Row-major position in the operand as a linear function of the result index; undefined where it is none. */
+function positionOf(form: FormOf<"view">, dims: Shape, shape: Shape, attrs: Attrs): Linear | undefined {
+  const lit = (constant: number): Linear => ({ constant, terms: new Map() });
+  let linear = true;
+  const unknown = (): Linear => {
+    linear = false;
+    return lit(0);
   };
-  const combine = (a: Affine, b: Affine, sign: number): Affine => {
-    const factors = new Map(a.factors);
-    for (const [axis, factor] of b.factors) factors.set(axis, (factors.get(axis) ?? 0) + sign * factor);
-    return { constant: a.constant + sign * b.constant, factors };
+  const part = (what: "quotient" | "remainder") => (dividend: Linear, by: Linear) => {
+    const divisor = by.constant;
+    if (by.terms.size > 0) return unknown();
+    if (divisor === 1) return what === "quotient" ? dividend : lit(0);
+    const key = `${what} ${keyOf(dividend)} / ${divisor}`;
+    return { constant: 0, terms: new Map([[key, { factor: 1, of: { what, dividend, divisor } }]]) };
   };
-  const scaled = ({ constant, factors }: Affine, by: number): Affine => ({
-    constant: constant * by,
-    factors: new Map([...factors].map(([axis, factor]) => [axis, factor * by])),
-  });
-  const s: IntScalar<Affine> = {
+  const s: IntScalar<Linear> = {
     lit,
-    dim: (d) => (typeof d === "number" ? lit(d) : fail()),
+    dim: (d) => (typeof d === "number" ? lit(d) : unknown()),
     add: (a, b) => combine(a, b, 1),
     sub: (a, b) => combine(a, b, -1),
     mul: (a, b) =>
-      a.factors.size === 0 ? scaled(b, a.constant) : b.factors.size === 0 ? scaled(a, b.constant) : fail(),
-    div: fail,
-    mod: fail,
-    min: fail,
-    max: fail,
-    abs: fail,
-    less: fail,
-    lessEqual: fail,
-    and: fail,
+      a.terms.size === 0
+        ? combine(lit(0), b, a.constant)
+        : b.terms.size === 0
+          ? combine(lit(0), a, b.constant)
+          : unknown(),
+    div: part("quotient"),
+    mod: part("remainder"),
+    min: unknown,
+    max: unknown,
+    abs: unknown,
+    less: unknown,
+    lessEqual: unknown,
+    and: unknown,
   };
-  try {
-    return form.index(
-      s,
-      shape.map((_, axis) => ({ constant: 0, factors: new Map([[axis, 1]]) })),
-      dims.map(lit),
-      attrs,
-    );
-  } catch (error) {
-    if (error === notAffine) return undefined;
-    throw error;
-  }
+  const axes = shape.map((_, axis): Linear => ({ constant: 0, terms: new Map([[`${axis}`, { factor: 1 }]]) }));
+  const index = form.index(s, axes, dims.map(lit), attrs);
+  const steps = strides(dims);
+  let position = index.reduce((sum, at, axis) => combine(sum, at, steps[axis] as number), lit(0));
+  // n (p / n) + p mod n = p: what a reshape comes to.
+  for (let joined = joinOnce(position); joined !== undefined; joined = joinOnce(position)) position = joined;
+  return linear && [...position.terms.values()].every((term) => term.of === undefined) ? position : undefined;
 }
 
-/** Whether a view of as many elements keeps their order: probed along each axis from its far corner. */
-function isRowMajor(form: FormOf<"view">, dims: Shape, shape: Shape, attrs: Attrs): boolean {
-  if (elementsOf(dims) !== elementsOf(shape)) return false;
-  const [steps, outSteps] = [strides(dims), strides(shape)];
-  const dot = (index: Shape, by: Shape) => index.reduce((sum, i, axis) => sum + i * (by[axis] as number), 0);
-  return shape.every((size, axis) => {
-    for (let i = 0; i < size; i++) {
-      const index = shape.map((n, a) => (a === axis ? i : a > axis ? 0 : n - 1));
-      if (dot(form.index(indexScalar, index, dims, attrs), steps) !== dot(index, outSteps)) return false;
-    }
-    return true;
-  });
+function joinOnce(position: Linear): Linear | undefined {
+  for (const [key, { factor, of }] of position.terms) {
+    if (of?.what !== "remainder") continue;
+    const partner = `quotient ${keyOf(of.dividend)} / ${of.divisor}`;
+    if (position.terms.get(partner)?.factor !== factor * of.divisor) continue;
+    const terms = new Map(position.terms);
+    terms.delete(key);
+    terms.delete(partner);
+    return combine({ constant: position.constant, terms }, of.dividend, factor);
+  }
+  return undefined;
 }
+
+const keyOf = ({ constant, terms }: Linear): string =>
+  `(${[constant, ...[...terms].map(([key, { factor }]) => `${factor} ${key}`).sort()].join(" + ")})`;
 
 const tile = 64; // elements; a tile of rows and one of columns stay in the first-level cache together
 
@@ -254,14 +264,19 @@ function contraction(spec: string, a: Tensor, b: Tensor, type: Sized): Tensor {
   ];
   const [termsA, termsB] = [offsetsOf(terms, left, a.shape), offsetsOf(terms, right, b.shape)];
   const [columnsB, columnsOut] = [offsetsOf(columns, right, b.shape), offsetsOf(columns, result, type.shape)];
+  const adjacent = columnsB.every((offset, column) => offset === column);
   const sums = new Float64Array(columnsB.length);
   for (let row = 0; row < rowsA.length; row++) {
     sums.fill(0);
     for (let k = 0; k < termsA.length; k++) {
       const factor = a.values[(rowsA[row] as number) + (termsA[k] as number)] as number;
       const from = (rowsB[row] as number) + (termsB[k] as number);
-      for (let column = 0; column < sums.length; column++)
-        sums[column] = (sums[column] as number) + factor * (b.values[from + (columnsB[column] as number)] as number);
+      if (adjacent)
+        for (let column = 0; column < sums.length; column++)
+          sums[column] = (sums[column] as number) + factor * (b.values[from + column] as number);
+      else
+        for (let column = 0; column < sums.length; column++)
+          sums[column] = (sums[column] as number) + factor * (b.values[from + (columnsB[column] as number)] as number);
     }
     const to = rowsOut[row] as number;
     for (let column = 0; column < sums.length; column++)
