@@ -1,0 +1,159 @@
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream, rmSync } from "node:fs";
+import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { compileError, type PictureInput, type TensorType, type Value } from "../index.ts";
+import { startOf } from "../runtime/node/index.ts";
+
+export interface NamedType extends TensorType {
+  readonly name: string;
+}
+
+/** A value as manifests and `--json` show it. */
+export const named = (name: string, { type }: Value): NamedType => ({ name, shape: type.shape, dtype: type.dtype });
+
+/** manifest.json of a compiled folder: all that running it needs to know beside the files themselves. */
+export interface Manifest {
+  readonly format: 1;
+  readonly tamis: string;
+  readonly name: string;
+  /** Absent where compilation was stopped before a target. */
+  readonly target?: "onnx";
+  readonly profile?: string;
+  readonly opset?: number;
+  readonly stoppedAfter?: string;
+  /** The texts given to --pass, in order. */
+  readonly passes: readonly string[];
+  readonly inputs: readonly NamedType[];
+  readonly outputs: readonly NamedType[];
+  readonly symbols: readonly string[];
+  /** The file of the folder that holds the contents of model.ir's parameters; null where it was compiled without. */
+  readonly weights: string | null;
+  readonly pictures: Readonly<Record<string, PictureInput>>;
+  readonly labels: readonly string[];
+  readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+}
+
+export const manifestName = "manifest.json";
+
+/** The manifest of a compiled folder; undefined where the folder has none of ours. */
+export async function readManifest(folder: string): Promise<Manifest | undefined> {
+  try {
+    const value: unknown = JSON.parse(await readFile(join(folder, manifestName), "utf8"));
+    return isManifest(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isManifest(value: unknown): value is Manifest {
+  if (typeof value !== "object" || value === null) return false;
+  const { format, tamis, files, inputs, outputs, passes } = value as Partial<Manifest>;
+  return (
+    format === 1 &&
+    typeof tamis === "string" &&
+    typeof files === "object" &&
+    files !== null &&
+    [inputs, outputs, passes].every(Array.isArray)
+  );
+}
+
+/** Size and SHA-256 of every file below a folder but the manifest, by name. */
+export async function describeFiles(folder: string): Promise<Manifest["files"]> {
+  const names = (await readdir(folder)).filter((name) => name !== manifestName).sort();
+  const described = names.map(async (name) => {
+    const path = join(folder, name);
+    return [name, { bytes: (await stat(path)).size, sha256: await hashFile(path) }] as const;
+  });
+  return Object.fromEntries(await Promise.all(described));
+}
+
+async function hashFile(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest("hex");
+}
+
+/**
+ * Fails with `artifact-damaged` where a file of an artefact is missing or has another size, or, for those of `hashed`,
+ * other contents than when it was written.
+ */
+export async function checkFiles(folder: string, manifest: Manifest, hashed: readonly string[]): Promise<void> {
+  for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
+    const path = join(folder, name);
+    const size = (await stat(path).catch(() => undefined))?.size;
+    const wrong =
+      size === undefined
+        ? "is missing"
+        : size !== bytes
+          ? `holds ${size} bytes, not ${bytes}`
+          : hashed.includes(name) && (await hashFile(path)) !== sha256
+            ? "is not what was written"
+            : undefined;
+    if (wrong !== undefined)
+      throw compileError("artifact-damaged", `${name} of the compiled folder ${wrong}`, {
+        loc: startOf(path),
+        help: "compile it again; an .ir file that was edited can be given by itself",
+      });
+  }
+}
+
+/**
+ * Lets `write` fill a new folder beside `folder`, then puts it in place: either all of it is there or nothing changed.
+ * Fails with `output-exists` where `folder` holds anything but an artefact of ours, and with `file-unwritable`.
+ */
+export async function writeFolder(folder: string, write: (unfinished: string) => Promise<void>): Promise<void> {
+  const target = resolve(folder);
+  await refuseForeign(target, folder);
+  const unfinished = join(dirname(target), `.${basename(target)}.${randomUUID()}.partial`);
+  const discard = (): void => rmSync(unfinished, { recursive: true, force: true });
+  const interrupted = (signal: NodeJS.Signals): void => {
+    discard();
+    process.exit(signal === "SIGINT" ? 130 : 143);
+  };
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  try {
+    await mkdir(unfinished, { recursive: true });
+    await write(unfinished);
+    await replaceFolder(target, unfinished);
+  } catch (error) {
+    discard();
+    const reason = error instanceof Error && "syscall" in error && "code" in error ? String(error.code) : undefined;
+    if (reason === undefined) throw error;
+    throw compileError("file-unwritable", `${folder} cannot be written: ${reason}`, { loc: startOf(folder) });
+  } finally {
+    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+  }
+}
+
+/** An earlier artefact is moved aside first and removed last. */
+async function replaceFolder(target: string, unfinished: string): Promise<void> {
+  const aside = `${unfinished}.old`;
+  const exists = (await stat(target).catch(() => undefined)) !== undefined;
+  if (exists) await rename(target, aside);
+  try {
+    await rename(unfinished, target);
+  } catch (error) {
+    if (exists) await rename(aside, target);
+    throw error;
+  }
+  if (exists) await rm(aside, { recursive: true, force: true });
+}
+
+async function refuseForeign(target: string, folder: string): Promise<void> {
+  const found = await stat(target).catch(() => undefined);
+  if (found === undefined) return;
+  const refuse = (what: string): never => {
+    throw compileError("output-exists", `${folder} ${what}`, {
+      loc: startOf(folder),
+      help: "name a new folder, an empty one, or an earlier artefact",
+    });
+  };
+  if (!found.isDirectory()) refuse("is a file");
+  const names = await readdir(target);
+  if (names.length === 0) return;
+  const manifest = await readManifest(target);
+  if (manifest === undefined) refuse("is not empty and holds no artefact of ours");
+  const foreign = names.filter((name) => name !== manifestName && !Object.hasOwn(manifest?.files ?? {}, name));
+  if (foreign.length > 0) refuse(`holds files that are not of the artefact: ${foreign.slice(0, 5).join(", ")}`);
+}

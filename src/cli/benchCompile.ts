@@ -1,0 +1,89 @@
+import {
+  createBuilder,
+  emitOnnx,
+  type Graph,
+  type ModelDefinition,
+  parseGraph,
+  printGraph,
+  traceModel,
+  verifyGraph,
+} from "../index.ts";
+import { deitBase, llama7B } from "../models/index.ts";
+import { print, printJson, progress, table } from "./terminal.ts";
+
+interface CompileRow {
+  readonly subject: string;
+  readonly step: string;
+  readonly nodes: number;
+  readonly bestMs: number;
+}
+
+const rounds = 5; // after one that warms up
+const chainNodes = 100_000;
+
+/** `tamis bench compile`: the best of five, in a process that is warm. Models are compiled without their weights. */
+export async function benchCompile(options: { readonly json?: boolean }): Promise<void> {
+  const subjects: readonly (readonly [string, ModelDefinition])[] = [
+    ["DeiT-B to ONNX", deitBase],
+    ["LLaMA-7B to ONNX", llama7B],
+  ];
+  const steps = progress("bench compile", (rounds + 1) * (2 * subjects.length + 4));
+  const rows: CompileRow[] = [];
+  const measure = async <T>(
+    subject: string,
+    step: string,
+    nodes: (result: T) => number,
+    body: () => T | Promise<T>,
+  ) => {
+    let best = Number.POSITIVE_INFINITY;
+    let result: T | undefined;
+    for (let round = 0; round <= rounds; round++) {
+      const start = performance.now();
+      result = await body();
+      if (round > 0) best = Math.min(best, performance.now() - start);
+      steps.advance();
+    }
+    rows.push({ subject, step, nodes: nodes(result as T), bestMs: best });
+    return result as T;
+  };
+  const size = (graph: Graph): number => graph.nodes.length;
+  for (const [subject, definition] of subjects) {
+    const graph = await measure(subject, "trace", size, () => traceModel(definition));
+    await measure(
+      subject,
+      "legalize, emit, encode",
+      () => size(graph),
+      () => emitOnnx({ graph, weights: new Map() }).encode(),
+    );
+  }
+  const subject = `chain of ${chainNodes.toLocaleString("en-US")} nodes`;
+  const chain = await measure(subject, "build", size, buildChain);
+  await measure(
+    subject,
+    "verify",
+    () => size(chain),
+    () => verifyGraph(chain),
+  );
+  const text = await measure(
+    subject,
+    "print",
+    () => size(chain),
+    () => printGraph(chain),
+  );
+  await measure(subject, "parse", size, () => parseGraph(text));
+  steps.stop();
+  if (options.json === true) return printJson({ rounds, rows });
+  const shown = rows.map((row) => [
+    `${row.subject}: ${row.step}`,
+    row.nodes.toLocaleString("en-US"),
+    row.bestMs.toFixed(1),
+  ]);
+  print(table([`best of ${rounds}`, "nodes", "ms"], shown));
+}
+
+function buildChain(): Graph {
+  const b = createBuilder();
+  let x = b.input("x", { dtype: "f32", shape: ["batch", 64] });
+  for (let i = 0; i < chainNodes; i++) x = i % 2 === 0 ? b.tanh(x) : b.exp(x);
+  return b.finish("chain", { y: x });
+}

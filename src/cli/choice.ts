@@ -1,0 +1,54 @@
+import { compileError, didYouMean, isProfile, type Profile, profiles } from "../index.ts";
+
+export type Target = "reference" | "onnx";
+const targets = ["reference", "onnx", "webgpu"] as const;
+
+/** Fails with `unknown-target`, and with `target-not-built` for the one that is to come. */
+export function readTarget(text: string | undefined, standard: Target): Target {
+  if (text === undefined) return standard;
+  const target = targets.find((t) => t === text);
+  if (target === undefined) throw unknown("unknown-target", "target", text, targets);
+  if (target === "webgpu")
+    throw compileError("target-not-built", "the webgpu target is not built yet", {
+      help: "use --target onnx; ONNX Runtime runs it on a GPU with --provider webgpu",
+    });
+  return target;
+}
+
+/** Fails with `unknown-profile`. */
+export function readProfile(text: string | undefined): Profile {
+  if (text === undefined) return "portable";
+  if (isProfile(text)) return text;
+  throw unknown("unknown-profile", "profile", text, profiles);
+}
+
+/** One of `known`; fails with `bad-option` and says which one may be meant. */
+export function readChoice<const C extends string>(kind: string, text: string, known: readonly C[]): C {
+  const choice = known.find((c) => c === text);
+  if (choice === undefined) throw unknown("bad-option", kind, text, known);
+  return choice;
+}
+
+const unknown = (code: string, kind: string, text: string, known: readonly string[]) =>
+  compileError(code, `there is no ${kind} ${JSON.stringify(text.slice(0, 60))}`, {
+    help: didYouMean(text, known) ?? `one of ${known.join(", ")}`,
+  });
+
+/** A whole number from `least` on; fails with `bad-option`. */
+export function readCount(option: string, text: string, least: number): number {
+  const number = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(number) && number >= least) return number;
+  throw compileError("bad-option", `--${option} wants a whole number from ${least} on, got ${JSON.stringify(text)}`);
+}
+
+/** Sizes of symbols from texts such as `batch=2`; fails with `bad-option`. */
+export function readBindings(texts: readonly string[] = []): ReadonlyMap<string, number> {
+  return new Map(
+    texts.map((text) => {
+      const [, symbol, size] = /^([A-Za-z_]\w*)=(\d+)$/.exec(text) ?? [];
+      if (symbol === undefined || size === undefined || Number(size) < 1 || !Number.isSafeInteger(Number(size)))
+        throw compileError("bad-option", `--bind wants SYMBOL=SIZE, such as batch=2, got ${JSON.stringify(text)}`);
+      return [symbol, Number(size)];
+    }),
+  );
+}

@@ -1,0 +1,151 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  compileError,
+  emitOnnx,
+  formatType,
+  type Graph,
+  inputSymbols,
+  largeConstants,
+  type Model,
+  type OnnxArtifact,
+  printGraph,
+  sourceName,
+  symbolsOf,
+  type TensorData,
+  type WeightSource,
+} from "../index.ts";
+import { writeFileAtomically, writeOnnx, writeSafetensors } from "../runtime/node/index.ts";
+import { describeFiles, type Manifest, manifestName, named, writeFolder } from "./artifact.ts";
+import { readChoice } from "./choice.ts";
+import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
+import { runnerFiles } from "./runner.ts";
+import { print, printJson, progress, say, scaled } from "./terminal.ts";
+import { version } from "./version.ts";
+
+export interface CompileOptions extends ModelOptions {
+  readonly output?: string;
+  readonly externalData?: string;
+}
+
+/** `tamis compile MODEL -o DIR`; with --stop-after and no DIR it prints the IR text. */
+export async function compileCommand(text: string, options: CompileOptions): Promise<void> {
+  const externalData = readChoice("time for external data", options.externalData ?? "auto", [
+    "auto",
+    "always",
+    "never",
+  ]);
+  const { output } = options;
+  if (output === undefined && options.stopAfter === undefined)
+    throw compileError("bad-option", "compile wants the folder to write", { help: "add -o DIR" });
+  await using prepared = await prepare(text, options, { target: "onnx" });
+  if (prepared.target !== "onnx")
+    throw compileError("bad-option", "the reference target has no artefact", { help: "use --target onnx" });
+  if (output === undefined) {
+    const ir = printGraph(prepared.model.graph, { locations: true });
+    return options.json === true ? printJson({ graph: ir, stoppedAfter: prepared.stoppedAfter }) : print(ir);
+  }
+  const manifest = await writeArtifact(prepared, output, options.pass ?? [], externalData);
+  if (options.json === true) return printJson({ output, ...manifest });
+  if (!prepared.weighted && prepared.stoppedAfter === undefined)
+    say("tamis: compiled without weights: the parameters are inputs of model.onnx (give --weights FILE)");
+  print(summary(output, manifest));
+}
+
+async function writeArtifact(
+  prepared: Prepared,
+  folder: string,
+  passes: readonly string[],
+  externalData: "auto" | "always" | "never",
+): Promise<Manifest> {
+  const { model, profile, stoppedAfter, loaded } = prepared;
+  const steps = progress(`compile ${loaded.name}`, weightElements(model));
+  const counted = { ...model, weights: countedWeights(model.weights, steps.advance) };
+  const artifact = stoppedAfter === undefined ? emitOnnx(counted, { profile, externalData }) : undefined;
+  let written: Manifest | undefined;
+  try {
+    await writeFolder(folder, async (unfinished) => {
+      if (artifact !== undefined) {
+        await writeOnnx(artifact, join(unfinished, "model.onnx"));
+        for (const [name, contents] of runnerFiles(artifact, loaded.name))
+          await writeFileAtomically(join(unfinished, name), contents);
+      } else if (model.weights.size > 0)
+        await writeSafetensors(join(unfinished, "weights.safetensors"), weightEntries(counted));
+      await writeIr(unfinished, model.graph);
+      written = manifestOf(prepared, passes, artifact, await describeFiles(unfinished));
+      await writeFileAtomically(join(unfinished, manifestName), `${JSON.stringify(written, null, 2)}\n`);
+    });
+  } finally {
+    steps.stop();
+  }
+  return written as Manifest;
+}
+
+/** model.ir, and its large constants beside it. */
+async function writeIr(folder: string, graph: Graph): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await writeFileAtomically(join(folder, "model.ir"), printGraph(graph, { locations: true }));
+  const constants = largeConstants(graph);
+  if (constants.length === 0) return;
+  const entries = constants.map(([name, node]) => ({ name, source: node.data as TensorData }));
+  await writeSafetensors(join(folder, "model.ir.safetensors"), entries);
+}
+
+function manifestOf(
+  { loaded, model, profile, stoppedAfter, weighted }: Prepared,
+  passes: readonly string[],
+  artifact: OnnxArtifact | undefined,
+  files: Manifest["files"],
+): Manifest {
+  const { graph } = model;
+  const holder = artifact === undefined ? "weights.safetensors" : "model.onnx";
+  return {
+    format: 1,
+    tamis: version,
+    name: loaded.name,
+    ...(artifact && { target: "onnx", profile, opset: artifact.opset }),
+    ...(stoppedAfter !== undefined && { stoppedAfter }),
+    passes: [...(loaded.artifact?.manifest.passes ?? []), ...passes],
+    inputs: graph.inputs.map((value) => named(sourceName(value.producer), value)),
+    outputs: graph.outputs.map(({ name, value }) => named(name, value)),
+    symbols: inputSymbols(graph, symbolsOf),
+    weights: weighted && model.weights.size > 0 ? holder : null,
+    pictures: loaded.pictures,
+    labels: loaded.labels,
+    files,
+  };
+}
+
+const weightElements = ({ weights }: Model): number =>
+  [...weights.values()].reduce((sum, { type }) => sum + type.shape.reduce((size, dim) => size * dim, 1), 0);
+
+/** The same weights, telling how many elements were read. */
+function countedWeights(
+  weights: ReadonlyMap<string, WeightSource>,
+  advance: (elements: number) => void,
+): ReadonlyMap<string, WeightSource> {
+  const counted = ({ type, hash, read }: WeightSource): WeightSource => ({
+    type,
+    hash,
+    read: async (start, end) => {
+      const contents = await read(start, end);
+      advance(contents.values.length);
+      return contents;
+    },
+  });
+  return new Map([...weights].map(([name, source]) => [name, counted(source)]));
+}
+
+const weightEntries = ({ graph, weights }: Model) =>
+  graph.nodes.flatMap((node) => {
+    const source = node.op === "parameter" ? weights.get(sourceName(node)) : undefined;
+    return source === undefined ? [] : [{ name: sourceName(node), source }];
+  });
+
+function summary(folder: string, { name, profile, opset, inputs, outputs, files, stoppedAfter }: Manifest): string {
+  const types = (values: Manifest["inputs"]): string => values.map((v) => `${v.name}: ${formatType(v)}`).join(", ");
+  const title =
+    stoppedAfter === undefined ? `ONNX opset ${opset}, profile ${profile}` : `stopped after ${stoppedAfter}`;
+  const shown = Object.entries(files).map(([file, { bytes }]) => `  ${file}  ${scaled(bytes, "B")}`);
+  return [`${name}: ${title}`, `  ${types(inputs)} -> ${types(outputs)}`, `wrote ${folder}`, ...shown].join("\n");
+}

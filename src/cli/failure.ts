@@ -1,0 +1,65 @@
+import { arch, platform } from "node:os";
+import { CommanderError } from "commander";
+import { CompileError, type Diagnostic, diagnostic, fileLoc, formatLoc, OpError } from "../index.ts";
+import { formatForTerminal, printJson, say } from "./terminal.ts";
+import { version } from "./version.ts";
+
+/** What a command ended with: fine, the user's input is wrong, usage, a defect of ours. */
+export type ExitCode = 0 | 1 | 2 | 3;
+
+/** Prints what went wrong, on standard error or as the document of `--json`, and gives the exit status. */
+export function reportFailure(error: unknown, argv: readonly string[], usage: string): ExitCode {
+  const json = argv.includes("--json");
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0; // --help and --version
+    const message = error.message.replace(/^error: /, "");
+    if (json) printErrors([diagnostic("usage", message === "(outputHelp)" ? "no command given" : message)]);
+    else if (usage !== "") say(usage);
+    return 2;
+  }
+  const diagnostics = diagnosticsOf(error);
+  if (diagnostics !== undefined) {
+    if (json) printErrors(diagnostics);
+    else for (const d of diagnostics) say(formatForTerminal(d));
+    return 1;
+  }
+  const report = defectReport(error, argv);
+  say(report);
+  if (json) printErrors([diagnostic("internal-error", error instanceof Error ? error.message : String(error))]);
+  return 3;
+}
+
+/** The findings of a user's mistake; undefined for anything else. A model's file may hold another copy of Tamis. */
+export function diagnosticsOf(error: unknown): readonly Diagnostic[] | undefined {
+  if (error instanceof CompileError) return error.diagnostics;
+  if (error instanceof OpError) return [diagnostic(error.code, error.message, { help: error.help })];
+  if (error instanceof Error && error.name === "CompileError" && "diagnostics" in error)
+    return (error as CompileError).diagnostics;
+  return undefined;
+}
+
+/** A diagnostic as `--json` shows it: places as text, and the innermost file position. */
+function jsonDiagnostic({ loc, notes, ...rest }: Diagnostic): object {
+  const at = fileLoc(loc);
+  return {
+    ...rest,
+    loc: formatLoc(loc),
+    ...(at && { file: at.file, line: at.line, column: at.column }),
+    notes: notes.map((note) => ({ message: note.message, loc: formatLoc(note.loc) })),
+  };
+}
+
+const printErrors = (diagnostics: readonly Diagnostic[]): void =>
+  printJson({ error: { diagnostics: diagnostics.map(jsonDiagnostic) } });
+
+function defectReport(error: unknown, argv: readonly string[]): string {
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return [
+    "tamis: this is a defect of Tamis, not of your input; please send us this report, with the model if you may:",
+    "",
+    `  command: tamis ${argv.map((part) => (/^[\w./:=,@+-]+$/.test(part) ? part : JSON.stringify(part))).join(" ")}`,
+    `  version: ${version}`,
+    `  node: ${process.version} on ${platform()} ${arch()}`,
+    ...stack.split("\n").map((line) => `  ${line}`),
+  ].join("\n");
+}

@@ -1,0 +1,158 @@
+import { Command } from "commander";
+import { type ExitCode, reportFailure } from "./failure.ts";
+import { say } from "./terminal.ts";
+import { version } from "./version.ts";
+
+/** Runs the command line and gives the exit status: 0 fine, 1 the user's input is wrong, 2 usage, 3 a defect of ours. */
+export async function main(argv: readonly string[]): Promise<ExitCode> {
+  process.stdout.on("error", endQuietly);
+  let status: ExitCode = 0;
+  const usage: string[] = [];
+  const program = buildProgram((code) => {
+    status = code;
+  }, usage);
+  try {
+    await program.parseAsync(argv, { from: "user" });
+    return status;
+  } catch (error) {
+    return reportFailure(error, argv, usage.join("").trimEnd());
+  }
+}
+
+/** `tamis inspect MODEL | head` closes the pipe before everything is written. */
+function endQuietly(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") say(`tamis: standard output cannot be written: ${error.message}`);
+  process.exit(error.code === "EPIPE" ? 0 : 3);
+}
+
+const append = (value: string, list: readonly string[] | undefined): string[] => [...(list ?? []), value];
+
+const withModelOptions = (command: Command): Command =>
+  command
+    .argument("<model>", "model.ts (model.ts#name where it has several), an .ir file, or a compiled folder")
+    .option("--pass <spec>", "a pass and its options, such as mergeTokens:r=8; repeat it, order counts", append)
+    .option("--set <key=value>", "an option of the model, such as depth=6; repeatable", append)
+    .option("--weights <file>", ".safetensors, its index.json, .onnx, a folder that holds one, or random:SEED")
+    .option("--target <target>", "what the model is for: onnx, reference or webgpu")
+    .option("--profile <profile>", "of onnx: portable, ort-cuda, ort-webgpu or standard")
+    .option("--stop-after <stage>", "trace, the name of a pass, or legalize");
+
+function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Command {
+  const program = new Command("tamis")
+    .description("A dataflow-graph compiler for efficient transformers.")
+    .version(version)
+    .showSuggestionAfterError()
+    .configureHelp({ sortSubcommands: false })
+    .addHelpText("after", "\nExit status: 0 fine, 1 wrong input, 2 usage, 3 a defect of Tamis.");
+
+  program
+    .command("devices")
+    .description("adapters and execution providers, with reasons for what is not there")
+    .option("--json", "one JSON document on standard output")
+    .action(async (options) => (await import("./devices.ts")).devicesCommand(options));
+
+  withModelOptions(program.command("inspect"))
+    .description("the graph of a model, before and after passes")
+    .option("--print-after-all", "the graph after each pass as well")
+    .option("--diff", "what the passes changed, line by line")
+    .option("--locations", "the source line of every node")
+    .option("--kernels", "the kernels of the WebGPU target")
+    .option("--trace-rules", "every rewrite that fired or was refused, and why")
+    .option("--stats", "nodes, arithmetic, parameters and bytes by scope")
+    .option("--bind <symbol=size>", "size of a symbol in --stats; 1 where not given; repeatable", append)
+    .option("--html <file>", "a page with the graph, the passes and what they changed")
+    .option("--json", "one JSON document on standard output")
+    .addHelpText(
+      "after",
+      example(
+        "tamis inspect vit.ts --stats",
+        "tamis inspect vit.ts --pass mergeTokens:r=8 --diff",
+        "tamis inspect vit.ts --target onnx --stop-after legalize",
+      ),
+    )
+    .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
+
+  withModelOptions(program.command("compile"))
+    .description("a model to an artefact: the model file, its IR, a manifest and a runner module")
+    .option("-o, --output <dir>", "folder to write; replaced only if it is an earlier artefact")
+    .option("--external-data <when>", "weights beside the .onnx file: auto (above 1 GiB), always or never")
+    .option("--json", "one JSON document on standard output")
+    .addHelpText(
+      "after",
+      example(
+        "tamis compile vit.ts --target onnx -o out/vit",
+        "tamis compile vit.ts --target onnx --profile ort-cuda --pass mergeTokens:r=8 --weights vit.safetensors -o out/vit",
+        "tamis compile vit.ts --stop-after trace",
+      ),
+    )
+    .action(async (model, options) => (await import("./compile.ts")).compileCommand(model, options));
+
+  withModelOptions(program.command("run"))
+    .description("runs a model on inputs from files or at random")
+    .option("--provider <provider>", "of ONNX Runtime: cpu, webgpu or cuda", "cpu")
+    .option("--input <name=value>", "name=FILE (.safetensors, .npy, .json, picture) or name=random:SEED", append)
+    .option("--bind <symbol=size>", "size of a symbol in random inputs; 1 where not given; repeatable", append)
+    .option("--repeat <n>", "run this often and report the times", "1")
+    .option("--threads <n>", "threads of one operator")
+    .option("--profile-kernels", "time of each kernel")
+    .option("--output <dir>", "folder for outputs of more than 4096 elements (with --json)")
+    .option("--save <file>", "all outputs as .safetensors")
+    .option("--json", "one JSON document on standard output")
+    .addHelpText(
+      "after",
+      example(
+        "tamis run vit.ts --input image=cat.png",
+        "tamis run out/vit --input image=random:1 --repeat 20",
+        "tamis run vit.ts --target reference --input image=random:1 --bind batch=2 --save out.safetensors",
+      ),
+    )
+    .action(async (model, options) => (await import("./run.ts")).runCommand(model, options));
+
+  program
+    .command("conform")
+    .description("runs reference vectors through our implementation")
+    .argument("<dir...>", "folders that hold .safetensors vectors")
+    .option("--component <names>", "only these components, separated by commas")
+    .option("--outputs-only", "leave out gradients")
+    .option("--target <target>", "reference, webgpu or onnx; repeatable; all by default", append)
+    .option("--built", "every component that is built, outputs alone")
+    .option("--json", "one JSON document on standard output")
+    .addHelpText("after", example("tamis conform test/vectors --target reference --component tome"))
+    .action(async (dirs, options) =>
+      exitWith((await (await import("../conform/command.ts")).conformCommand(dirs, options)) === 0 ? 0 : 1),
+    );
+
+  program
+    .command("fuzz")
+    .description("random graphs through every judge, differences shrunk to IR text")
+    .option("--count <n>", "graphs", "200")
+    .option("--seed <n>", "of the first graph", "1")
+    .option("--nodes <n>", "nodes of a graph")
+    .option("--json", "one JSON document on standard output")
+    .addHelpText("after", example("tamis fuzz --count 500 --seed 7"))
+    .action(async (options) =>
+      exitWith((await (await import("../conform/fuzz.ts")).fuzzCommand(options)) === 0 ? 0 : 1),
+    );
+
+  program
+    .command("bench")
+    .description("how long compiling and running take")
+    .argument("[what]", "compile or run", "compile")
+    .option("--json", "one JSON document on standard output")
+    .addHelpText("after", example("tamis bench compile", "tamis bench run --json"))
+    .action(async (what, options) => (await import("./bench.ts")).benchCommand(what, options));
+
+  program
+    .command("explain")
+    .description("what an error code means and what to do about it")
+    .argument("[code]", "the word in brackets of an error; without it, all codes")
+    .addHelpText("after", example("tamis explain shape-mismatch"))
+    .action(async (code) => (await import("./explain.ts")).explainCommand(code));
+
+  for (const command of [program, ...program.commands])
+    command.exitOverride().configureOutput({ writeErr: (text) => void usage.push(text) });
+  return program;
+}
+
+const example = (...commands: readonly string[]): string =>
+  `\nExamples:\n${commands.map((command) => `  ${command}`).join("\n")}`;

@@ -1,0 +1,137 @@
+import { basename } from "node:path";
+import {
+  compileError,
+  didYouMean,
+  type Graph,
+  InternalError,
+  lower,
+  type Model,
+  onnxBackend,
+  type Pass,
+  type PassReport,
+  type Profile,
+  parametersOf,
+  traceModel,
+} from "../index.ts";
+import { readProfile, readTarget, type Target } from "./choice.ts";
+import { diagnosticsOf } from "./failure.ts";
+import { userLoc } from "./importModel.ts";
+import { type LoadedModel, loadModel } from "./load.ts";
+import { readPasses } from "./passSpecs.ts";
+import { readSettings } from "./set.ts";
+import { bindModelWeights } from "./weights.ts";
+
+/** What inspect, compile and run share. */
+export interface ModelOptions {
+  readonly pass?: readonly string[];
+  readonly set?: readonly string[];
+  readonly weights?: string;
+  readonly target?: string;
+  readonly profile?: string;
+  readonly stopAfter?: string;
+  readonly json?: boolean;
+}
+
+/** A model of the command line, loaded and lowered as the options say; holds the weights' files open. */
+export interface Prepared extends AsyncDisposable {
+  readonly loaded: LoadedModel;
+  readonly model: Model;
+  /** The graph before any pass. */
+  readonly source: Graph;
+  readonly reports: readonly PassReport[];
+  readonly target: Target;
+  readonly profile: Profile;
+  /** Every parameter of the source has contents. */
+  readonly weighted: boolean;
+  /** `trace` or the name of a pass, where compilation ends before the target. */
+  readonly stoppedAfter?: string;
+}
+
+export interface PrepareSettings {
+  readonly target: Target;
+  /** Without the file that the model itself names, go on without weights. */
+  readonly weightsOptional?: boolean;
+  readonly afterPass?: (report: PassReport) => void;
+}
+
+export async function prepare(text: string, options: ModelOptions, settings: PrepareSettings): Promise<Prepared> {
+  const target = readTarget(options.target, settings.target);
+  const profile = readProfile(options.profile);
+  const restore = outputToErrors();
+  try {
+    const given = await readPasses(options.pass ?? []);
+    const loaded = await loadModel(text);
+    const source = trace(loaded, options.set ?? []);
+    const passes = stages(given, options.stopAfter, profile);
+    const weights = await bindModelWeights(loaded, source, options, settings.weightsOptional === true);
+    try {
+      const lowered = lower(source, {
+        passes: passes.run,
+        weights: weights.sources,
+        ...(settings.afterPass && { afterPass: settings.afterPass }),
+      });
+      return {
+        loaded,
+        target,
+        profile,
+        ...lowered,
+        weighted: parametersOf(source).every((node) => weights.sources.has(node.attrs["name"] as string)),
+        ...(passes.stoppedAfter !== undefined && { stoppedAfter: passes.stoppedAfter }),
+        [Symbol.asyncDispose]: weights.close,
+      };
+    } catch (error) {
+      await weights.close();
+      throw error;
+    }
+  } finally {
+    restore();
+  }
+}
+
+/** What a model's own code prints must not stand between what the command prints. */
+function outputToErrors(): () => void {
+  const write = process.stdout.write;
+  process.stdout.write = process.stderr.write.bind(process.stderr) as typeof write;
+  return () => {
+    process.stdout.write = write;
+  };
+}
+
+function trace({ source, path }: LoadedModel, set: readonly string[]): Graph {
+  if (source.kind === "graph") {
+    if (set.length > 0)
+      throw compileError("bad-option", `--set ${set[0]}: ${basename(path)} is a graph, whose options are settled`, {
+        help: "give the .ts file, or --pass bindSymbols:batch=1 for a size",
+      });
+    return source.graph;
+  }
+  const { definition } = source;
+  try {
+    return traceModel(definition, { set: readSettings(definition, set), root: process.cwd() });
+  } catch (error) {
+    if (error instanceof InternalError || diagnosticsOf(error) !== undefined) throw error;
+    const loc = userLoc(error);
+    if (loc === undefined) throw error;
+    const message = error instanceof Error ? error.message : String(error);
+    throw compileError("model-error", `the build function of ${definition.name} fails: ${message}`, { loc });
+  }
+}
+
+/** The passes up to `stopAfter`; those of the backend only where it is `legalize` or one of them. */
+function stages(
+  passes: readonly Pass[],
+  stopAfter: string | undefined,
+  profile: Profile,
+): { readonly run: readonly Pass[]; readonly stoppedAfter?: string } {
+  if (stopAfter === undefined) return { run: passes };
+  if (stopAfter === "trace") return { run: [], stoppedAfter: stopAfter };
+  const legalize = onnxBackend.legalize({ profile });
+  const all = [...passes, ...legalize];
+  if (stopAfter === "legalize") return { run: all, stoppedAfter: stopAfter };
+  const last = all.findLastIndex((pass) => pass.name === stopAfter);
+  if (last >= 0) return { run: all.slice(0, last + 1), stoppedAfter: stopAfter };
+  const known = ["trace", ...new Set(all.map((pass) => pass.name)), "legalize"];
+  throw compileError("unknown-stage", `there is no stage ${JSON.stringify(stopAfter)} to stop after`, {
+    help: didYouMean(stopAfter, known) ?? `the stages: ${known.join(", ")}`,
+  });
+}

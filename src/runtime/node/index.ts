@@ -1,0 +1,13 @@
+export type { Session, SessionValue } from "../session.ts";
+export { type Devices, findDevices, type OnnxProvider, type WebgpuAdapter } from "./devices.ts";
+export { insideFolder, openFile, readBytes, startOf, writeAtomically, writeFileAtomically } from "./files.ts";
+export { readNpy, writeNpy } from "./npy.ts";
+export { createOrtSession, type OrtSessionOptions } from "./ort.ts";
+export { convertFloats } from "./packing.ts";
+export { decodePicture, type Picture, type PictureOptions, readPicture } from "./pictures.ts";
+export { randomSource, randomTensor } from "./random.ts";
+export { createReferenceSession, type ReferenceSessionOptions } from "./reference.ts";
+export { openSafetensors, type SafetensorsEntry, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
+export { type InputSpec, parseInput, readTensor, readTensors, tensorFromNested } from "./tensorFiles.ts";
+export { type BindOptions, bindWeights, loadWeights, type OpenWeights } from "./weights.ts";
+export { writeOnnx } from "./writeOnnx.ts";
