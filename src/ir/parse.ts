@@ -237,14 +237,14 @@ class Parser {
     const at = this.#next;
     const dtype = this.#name("");
     if (!isDType(dtype)) throw this.#wrong(`${shown(at)} is not a dtype`, at);
+    const bracket = this.#next;
     this.#take("[");
-    const start = this.#next.at;
-    while (!this.#is("]")) {
-      if (this.#is("") || this.#is("\n")) throw this.#wrong("the shape does not end", at);
-      this.#advance();
-    }
-    const inner = this.#text.slice(start, this.#next.at);
-    this.#advance();
+    // Taken whole: in a dimension, // divides.
+    const start = bracket.at + bracket.text.length;
+    const end = this.#text.indexOf("]", start);
+    if (end < 0) throw this.#wrong("the shape does not end", at);
+    const inner = this.#text.slice(start, end);
+    this.#next = this.#scan(end + 1);
     return { dtype: dtype as DType, shape: inner.trim() === "" ? [] : inner.split(",").map((d) => this.#dim(d, at)) };
   }
 
