@@ -18,6 +18,7 @@ import {
 import { writeFileAtomically, writeOnnx, writeSafetensors } from "../runtime/node/index.ts";
 import { describeFiles, type Manifest, manifestName, named, writeFolder } from "./artifact.ts";
 import { readChoice } from "./choice.ts";
+import { usageError } from "./failure.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
 import { runnerFiles } from "./runner.ts";
 import { print, printJson, progress, say, scaled } from "./terminal.ts";
@@ -37,7 +38,7 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
   ]);
   const { output } = options;
   if (output === undefined && options.stopAfter === undefined)
-    throw compileError("bad-option", "compile wants the folder to write", { help: "add -o DIR" });
+    throw usageError("required option '-o, --output <dir>' not specified");
   await using prepared = await prepare(text, options, { target: "onnx" });
   if (prepared.target !== "onnx")
     throw compileError("bad-option", "the reference target has no artefact", { help: "use --target onnx" });

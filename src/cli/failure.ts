@@ -14,7 +14,7 @@ export function reportFailure(error: unknown, argv: readonly string[], usage: st
     if (error.exitCode === 0) return 0; // --help and --version
     const message = error.message.replace(/^error: /, "");
     if (json) printErrors([diagnostic("usage", message === "(outputHelp)" ? "no command given" : message)]);
-    else if (usage !== "") say(usage);
+    else say(usage === "" ? error.message : usage);
     return 2;
   }
   const diagnostics = diagnosticsOf(error);
@@ -28,6 +28,10 @@ export function reportFailure(error: unknown, argv: readonly string[], usage: st
   if (json) printErrors([diagnostic("internal-error", error instanceof Error ? error.message : String(error))]);
   return 3;
 }
+
+/** Options that do not go together, where the parser cannot say so: exit status 2. */
+export const usageError = (message: string): CommanderError =>
+  new CommanderError(2, "tamis.usage", `error: ${message}`);
 
 /** The findings of a user's mistake; undefined for anything else. A model's file may hold another copy of Tamis. */
 export function diagnosticsOf(error: unknown): readonly Diagnostic[] | undefined {

@@ -41,7 +41,6 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
   const program = new Command("tamis")
     .description("A dataflow-graph compiler for efficient transformers.")
     .version(version)
-    .showSuggestionAfterError()
     .configureHelp({ sortSubcommands: false })
     .addHelpText("after", "\nExit status: 0 fine, 1 wrong input, 2 usage, 3 a defect of Tamis.");
 
@@ -150,7 +149,10 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .action(async (code) => (await import("./explain.ts")).explainCommand(code));
 
   for (const command of [program, ...program.commands])
-    command.exitOverride().configureOutput({ writeErr: (text) => void usage.push(text) });
+    command
+      .exitOverride()
+      .showHelpAfterError("(--help says more)")
+      .configureOutput({ writeErr: (text) => void usage.push(text) });
   return program;
 }
 

@@ -48,7 +48,9 @@ const fixed = (pass: Pass): PassEntry => ({ ...described(pass), options: {}, exa
 function made(name: string, make: unknown): PassEntry {
   const others: OptionSpec = { kind: ["int", "number", "boolean", "list", "tuple", "string"], doc: "an option" };
   return {
-    ...{ name, summary: "", contract: "approximate" as const },
+    name,
+    summary: "",
+    contract: "approximate",
     options: {},
     others,
     exampleOptions: {},
