@@ -57,7 +57,19 @@ export {
   type Value,
   type WeightSource,
 } from "./ir/graph.ts";
-export type { AnyOp, Composite, NamedComposite, NumberTensor, Registry, Routine, Structured } from "./ir/op.ts";
+export type {
+  AnyOp,
+  Composite,
+  Form,
+  IntScalar,
+  NamedComposite,
+  NumberTensor,
+  Registry,
+  Routine,
+  Scalar,
+  Structured,
+  WindowGeometry,
+} from "./ir/op.ts";
 export { builtinOps, type OpName, type Ops } from "./ir/ops/index.ts";
 export { type ParseOptions, parseGraph } from "./ir/parse.ts";
 export { largeConstants, type PrintOptions, printGraph, printNode, valueNames } from "./ir/print.ts";
