@@ -33,26 +33,43 @@ export class Body {
   readonly constants = new Map<string, TensorData>();
   readonly captures: Capture[] = [];
   readonly #plan: Plan;
-  /** Undefined in the main graph. */
+  /** The block that a function is made of; undefined in the main graph. */
   readonly #members: ReadonlySet<Node> | undefined;
+  readonly #scope: string;
   readonly #made = new Map<string, string>();
   readonly #taken: Set<string>;
-  #origin: Origin = { name: "", doc: "" };
+  origin: Origin = { name: "", doc: "" };
 
-  constructor(plan: Plan, taken: Iterable<string>, members?: ReadonlySet<Node>) {
+  constructor(
+    plan: Plan,
+    taken: Iterable<string>,
+    block?: { readonly members: ReadonlySet<Node>; readonly scope: string },
+  ) {
     this.#plan = plan;
     this.#taken = new Set(taken);
-    this.#members = members;
+    this.#members = block?.members;
+    this.#scope = block?.scope ?? "";
+  }
+
+  get isFunction(): boolean {
+    return this.#members !== undefined;
+  }
+
+  /** A scope as seen from inside this body: equal blocks then have equal names. */
+  relative(scope: string): string {
+    if (this.#scope === "") return scope;
+    if (scope === this.#scope) return "";
+    return scope.startsWith(`${this.#scope}.`) ? scope.slice(this.#scope.length + 1) : "shared";
   }
 
   /** Nodes made inside `make` are named after `origin`. */
   within<T>(origin: Origin, make: () => T): T {
-    const before = this.#origin;
-    this.#origin = origin;
+    const before = this.origin;
+    this.origin = origin;
     try {
       return make();
     } finally {
-      this.#origin = before;
+      this.origin = before;
     }
   }
 
@@ -65,9 +82,9 @@ export class Body {
   }
 
   node(op: string, inputs: readonly string[], attrs: Attributes = {}, outputs = 1, domain = ""): readonly string[] {
-    const name = this.unique(`${this.#origin.name === "" ? "" : `${this.#origin.name}/`}${op}`);
+    const name = this.unique(`${this.origin.name === "" ? "" : `${this.origin.name}/`}${op}`);
     const results = Array.from({ length: outputs }, (_, i) => (i === 0 ? name : this.unique(`${name}:${i}`)));
-    this.nodes.push({ op, domain, name, inputs, outputs: results, attrs, doc: this.#origin.doc });
+    this.nodes.push({ op, domain, name, inputs, outputs: results, attrs, doc: this.origin.doc });
     return results;
   }
 

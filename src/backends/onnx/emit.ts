@@ -5,6 +5,7 @@ import type { Registry } from "../../ir/op.ts";
 import type { DType, TensorData } from "../../ir/type.ts";
 import { Body } from "./body.ts";
 import { dtypeSince } from "./elements.ts";
+import { FunctionTable, unitsOf } from "./functions.ts";
 import { rowOf } from "./opset.ts";
 import { Plan } from "./plan.ts";
 import { baseOpset, type Profile } from "./profile.ts";
@@ -61,12 +62,14 @@ export function emitGraph(graph: Graph, settings: EmitSettings): EmittedGraph {
   const plan = new Plan(graph, { profile, opset, docStrings }, names, registry);
   const body = new Body(plan, [...names.values(), ...outputNames]);
   for (const [value, name] of names) body.define(value, name);
-  for (const node of graph.nodes) if (!isSource(node) && !plan.deferred(node)) plan.emitNode(body, node);
-  const functions: OnnxFunction[] = [];
+  const table = new FunctionTable(plan);
+  for (const unit of unitsOf(graph, plan, settings.functions))
+    if ("nodes" in unit) table.call(body, unit);
+    else plan.emitNode(body, unit);
   return {
     opset,
     nodes: nameOutputs(graph, body, names),
-    functions,
+    functions: table.functions,
     constants: body.constants,
     parameters,
     inputs,

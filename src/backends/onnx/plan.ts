@@ -111,10 +111,12 @@ export class Plan {
 
   emitNode(body: Body, node: Node): void {
     const origin = {
-      name: [node.scope, node.op].filter((part) => part !== "").join("."),
+      name: [body.relative(node.scope), node.op].filter((part) => part !== "").join("."),
       doc: this.docStrings ? formatLoc(node.locs[0] ?? unknownLoc) : "",
     };
-    body.within(origin, () => {
+    // What a function writes out again for a reader is the reader's: equal blocks then have equal names.
+    const place = body.isFunction && this.repeatable(node) ? body.origin : origin;
+    body.within(place, () => {
       const site = new Site(this, body, node);
       const made = rowFor(node).emit(site as Site<never>);
       const names = typeof made === "string" ? [made] : made;

@@ -13,8 +13,11 @@ export function claimed(node: Node, profile: Profile): boolean {
   return row?.profiles?.includes(profile) === true && (row.claims?.(node, profile) ?? true);
 }
 
-/** `decompose`, except for the nodes that the profile writes whole: which those are depends on their attributes too. */
-export function expandComposites(profile: Profile): Pass {
+/**
+ * `decompose`, except for the nodes that the profile writes whole: which those are depends on their attributes too.
+ * `also`: composites to write out though there is an operator.
+ */
+export function expandComposites(profile: Profile, also: ReadonlySet<string> = new Set()): Pass {
   return {
     name: "expandComposites",
     summary: "composites that the profile has no operator for written out",
@@ -35,7 +38,7 @@ graph @activation(%x: f32[4]) {
     run(graph, context) {
       let current = graph;
       const expands = (node: Node): boolean =>
-        context.registry.get(node.op)?.kind === "composite" && !claimed(node, profile);
+        context.registry.get(node.op)?.kind === "composite" && (also.has(node.op) || !claimed(node, profile));
       for (let round = 0; round < mostRounds; round++) {
         if (!current.nodes.some(expands)) return current;
         current = rebuildGraph(current, context.registry, "expandComposites", (node, { b, of }) => {

@@ -1,4 +1,6 @@
-import type { NormAttrs } from "../../../ir/ops/nn.ts";
+import type { AttentionAttrs, NormAttrs } from "../../../ir/ops/nn.ts";
+import type { Dim } from "../../../ir/type.ts";
+import { attentionRefusal } from "../attentionLimits.ts";
 import { ortDomain, type Profile } from "../profile.ts";
 import { type Claim, everywhere } from "../row.ts";
 import { reduced } from "./reduce.ts";
@@ -105,6 +107,37 @@ export const rotaryEmbedding: Claim<{ readonly interleaved: boolean }> = {
     return at.typed("RotaryEmbedding", [at.x(0), wide(1), wide(2)], at.dtype(), {
       interleaved: at.attrs.interleaved ? 1 : 0,
       rotary_embedding_dim: 2 * half === channels ? 0 : 2 * half,
+    });
+  },
+};
+
+/** Attention-23; `fuseAttention` takes the others' place. Mask, bias and log-size go into its one mask operand, [1 or batch, 1 or heads, queries, keys]. */
+export const attention: Claim<Required<AttentionAttrs>> = {
+  profiles: knows23,
+  since: 23,
+  claims: (node) => attentionRefusal(node) === undefined,
+  emit: (at) => {
+    const { extras, scale, causal } = at.attrs;
+    const dtype = at.dtype();
+    let mask: string | undefined;
+    let added: string | undefined;
+    extras.forEach((extra, i) => {
+      const x = at.x(3 + i);
+      if (extra === "mask") mask = x;
+      else {
+        const term = extra === "logSize" ? at.unsqueeze(x, [1, 2]) : x;
+        added = added === undefined ? term : at.make("Add", [added, term]);
+      }
+    });
+    const hidden = at.scalar(dtype === "f16" ? -65504 : Number.NEGATIVE_INFINITY);
+    const both = mask !== undefined && added !== undefined ? at.make("Where", [mask, added, hidden]) : (mask ?? added);
+    // One row per query: a mask of a single row is not repeated.
+    const onlySizes = extras.length === 1 && extras[0] === "logSize";
+    const queries = at.typeOf(0).shape[2] as Dim;
+    const whole = onlySizes ? at.make("Expand", [both as string, at.body.dims([1, 1, queries, 1])]) : both;
+    return at.typed("Attention", [at.x(0), at.x(1), at.x(2), ...(whole === undefined ? [] : [whole])], dtype, {
+      scale: { float: scale },
+      ...(causal ? { is_causal: 1 } : {}),
     });
   },
 };
