@@ -11,6 +11,7 @@ export {
   type Profile,
   profiles,
 } from "./backends/onnx/index.ts";
+export { nativeOps as onnxOps } from "./backends/onnx/native.ts";
 export {
   type Compiled,
   type CompileOptions,

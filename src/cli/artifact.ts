@@ -3,7 +3,7 @@ import { createReadStream, rmSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { compileError, type PictureInput, type TensorType, type Value } from "../index.ts";
-import { startOf } from "../runtime/node/index.ts";
+import { insideFolder, startOf } from "../runtime/node/index.ts";
 
 export interface NamedType extends TensorType {
   readonly name: string;
@@ -48,13 +48,26 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
 
 function isManifest(value: unknown): value is Manifest {
   if (typeof value !== "object" || value === null) return false;
-  const { format, tamis, files, inputs, outputs, passes } = value as Partial<Manifest>;
+  const { format, tamis, name, files, weights, pictures, inputs, outputs, passes, labels } = value as Partial<Manifest>;
   return (
     format === 1 &&
-    typeof tamis === "string" &&
-    typeof files === "object" &&
-    files !== null &&
-    [inputs, outputs, passes].every(Array.isArray)
+    [tamis, name].every((text) => typeof text === "string") &&
+    (weights === null || typeof weights === "string") &&
+    [files, pictures].every((map) => typeof map === "object" && map !== null) &&
+    [inputs, outputs, passes, labels].every(Array.isArray)
+  );
+}
+
+/** Where a file that a manifest names lies; it may not name what is outside its folder. */
+export function inside(folder: string, name: string): string {
+  const path = insideFolder(folder, name);
+  if (path !== undefined) return path;
+  throw compileError(
+    "artifact-damaged",
+    `the manifest names ${JSON.stringify(name)}, which is no file below its folder`,
+    {
+      loc: startOf(join(folder, manifestName)),
+    },
   );
 }
 
@@ -80,7 +93,7 @@ async function hashFile(path: string): Promise<string> {
  */
 export async function checkFiles(folder: string, manifest: Manifest, hashed: readonly string[]): Promise<void> {
   for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
-    const path = join(folder, name);
+    const path = inside(folder, name);
     const size = (await stat(path).catch(() => undefined))?.size;
     const wrong =
       size === undefined

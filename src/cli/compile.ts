@@ -20,6 +20,7 @@ import { describeFiles, type Manifest, manifestName, named, writeFolder } from "
 import { readChoice } from "./choice.ts";
 import { usageError } from "./failure.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
+import { registry } from "./registry.ts";
 import { runnerFiles } from "./runner.ts";
 import { print, printJson, progress, say, scaled } from "./terminal.ts";
 import { version } from "./version.ts";
@@ -43,7 +44,7 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
   if (prepared.target !== "onnx")
     throw compileError("bad-option", "the reference target has no artefact", { help: "use --target onnx" });
   if (output === undefined) {
-    const ir = printGraph(prepared.model.graph, { locations: true });
+    const ir = printGraph(prepared.model.graph, { locations: true, registry });
     return options.json === true ? printJson({ graph: ir, stoppedAfter: prepared.stoppedAfter }) : print(ir);
   }
   const manifest = await writeArtifact(prepared, output, options.pass ?? [], externalData);
@@ -85,7 +86,7 @@ async function writeArtifact(
 /** model.ir, and its large constants beside it. */
 async function writeIr(folder: string, graph: Graph): Promise<void> {
   await mkdir(folder, { recursive: true });
-  await writeFileAtomically(join(folder, "model.ir"), printGraph(graph, { locations: true }));
+  await writeFileAtomically(join(folder, "model.ir"), printGraph(graph, { locations: true, registry }));
   const constants = largeConstants(graph);
   if (constants.length === 0) return;
   const entries = constants.map(([name, node]) => ({ name, source: node.data as TensorData }));

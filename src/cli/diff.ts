@@ -1,5 +1,15 @@
-import { type Graph, type Node, printNode, sourceName, type TensorData, type Value, valueNames } from "../index.ts";
+import {
+  formatType,
+  type Graph,
+  type Node,
+  printNode,
+  sourceName,
+  type TensorData,
+  type Value,
+  valueNames,
+} from "../index.ts";
 import { editScript } from "./align.ts";
+import { registry } from "./registry.ts";
 
 /** One line of a difference between graphs. */
 export interface DiffLine {
@@ -99,10 +109,12 @@ let contentsSeen = 0;
 
 function lineOf(node: Node, names: ReadonlyMap<Value, string>): string {
   const { data } = node;
-  if (data === undefined || data.values.length <= inlineElements) return printNode(node, names, { scopes: false });
+  if (node.op === "input") return `input %${sourceName(node)}: ${formatType((node.results[0] as Value).type)}`;
+  if (data === undefined || data.values.length <= inlineElements)
+    return printNode(node, names, { scopes: false, registry });
   const ref = contents.get(data) ?? `large${contentsSeen++}`;
   contents.set(data, ref);
-  return printNode(node, names, { scopes: false }, ref);
+  return printNode(node, names, { scopes: false, registry }, ref);
 }
 
 /** The runs of nodes on either side that lie between two pairs. */

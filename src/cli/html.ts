@@ -2,6 +2,7 @@ import { type Graph, type Node, printGraph, printNode, valueNames } from "../ind
 import { type DiffLine, diffGraphs } from "./diff.ts";
 import { headline } from "./headline.ts";
 import type { Prepared } from "./prepare.ts";
+import { registry } from "./registry.ts";
 import { statsText } from "./stats.ts";
 
 /** A self-contained page: totals, the graph by scope, what each pass changed, the IR text. */
@@ -33,7 +34,7 @@ ${pre(statsText(source, graph, sizes))}
 ${scopeTree(graph)}
 ${reports.length === 0 ? "" : `<h2>Passes</h2>\n${passes.join("\n")}`}
 <h2>IR</h2>
-${details("IR text", pre(printGraph(graph, { locations: true })), false)}
+${details("IR text", pre(printGraph(graph, { locations: true, registry })), false)}
 </html>
 `;
 }
@@ -74,7 +75,7 @@ function branchHtml({ children, lines }: Branch): string {
 
 function nodeLine(node: Node, names: Parameters<typeof printNode>[1]): string {
   const large = node.data !== undefined && node.data.values.length > 64;
-  const text = escaped(printNode(node, names, { scopes: false }, large ? "large" : undefined));
+  const text = escaped(printNode(node, names, { scopes: false, registry }, large ? "large" : undefined));
   return text.replace(` ${node.op}(`, ` <span class="op">${escaped(node.op)}</span>(`);
 }
 

@@ -9,6 +9,7 @@ import { packageRoot } from "./version.ts";
 
 const running = import.meta.url.endsWith(".ts") ? "ts" : "js"; // sources in a checkout, else what was built
 const ownFolder = new URL("../", import.meta.url).href;
+const ownBin = new URL("bin/", packageRoot).href;
 
 let prepared: Promise<void> | undefined;
 
@@ -96,7 +97,7 @@ function importFailure(file: string, error: unknown): CompileError {
   const absent = /does not provide an export named '(.+?)'/.exec(message)?.[1];
   if (absent !== undefined) return compileError("model-import", message, { loc: lineWith(file, absent) });
   return compileError("model-import", `the file fails when it is imported: ${message}`, {
-    loc: userLoc(error) ?? startOf(shownPath(file)),
+    loc: userFrame(error)?.loc ?? startOf(shownPath(file)),
   });
 }
 
@@ -109,18 +110,24 @@ function lineWith(file: string, word: string): Loc {
   return { kind: "file", file: shownPath(file), line: line + 1, column, length: word.length };
 }
 
-/** Where an error that was not ours was thrown: its innermost frame, if that lies in a file of the user's. */
-export function userLoc(error: unknown): Extract<Loc, { kind: "file" }> | undefined {
+/** The user's innermost frame of an error, and whether the error was thrown in code of ours that it called. */
+export function userFrame(error: unknown): { readonly loc: Loc; readonly ours: boolean } | undefined {
   if (!(error instanceof Error) || error.stack === undefined) return undefined;
+  let ours = false;
   for (const frame of error.stack.split("\n")) {
-    const [, place, line, column] = /^\s+at (?:.*\()?((?:file:\/\/|\/)[^()]+?):(\d+):(\d+)\)?$/.exec(frame) ?? [];
+    const [, place, line, column] = framePattern.exec(frame) ?? [];
     if (place === undefined) continue;
-    const path = place.startsWith("file://") ? fileURLToPath(place.replace(/\?.*$/, "")) : place.replace(/\?.*$/, "");
-    if (pathToFileURL(path).href.startsWith(ownFolder)) return undefined;
-    return { kind: "file", file: shownPath(path), line: Number(line), column: Number(column) };
+    const plain = place.replace(/\?.*$/, "");
+    const path = plain.startsWith("file://") ? fileURLToPath(plain) : plain;
+    const url = pathToFileURL(path).href;
+    if (url.startsWith(ownFolder)) ours = true;
+    else if (!url.startsWith(ownBin) && !path.includes("/node_modules/"))
+      return { loc: { kind: "file", file: shownPath(path), line: Number(line), column: Number(column) }, ours };
   }
   return undefined;
 }
+
+const framePattern = /^\s+at (?:.*? \()?((?:file:\/\/|\/)[^()]+?):(\d+):(\d+)\)?$/;
 
 /** Paths below the working folder are named relative to it. */
 function shownPath(path: string): string {

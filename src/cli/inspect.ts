@@ -14,6 +14,7 @@ import { readBindings } from "./choice.ts";
 import { diffGraphs, formatDiff } from "./diff.ts";
 import { headline } from "./headline.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
+import { registry } from "./registry.ts";
 import { graphCost, statsText } from "./stats.ts";
 import { out, print, printJson, say } from "./terminal.ts";
 
@@ -47,7 +48,7 @@ export async function inspectCommand(text: string, options: InspectOptions): Pro
   if (options.traceRules === true) parts.push(prepared.reports.map(traceText).join("\n"));
   if (options.diff === true) parts.push(diffText(prepared.source, graph));
   if (options.stats === true) parts.push(statsText(prepared.source, graph, sizes));
-  if (parts.length === 0 && options.html === undefined) parts.push(printGraph(graph, { locations }));
+  if (parts.length === 0 && options.html === undefined) parts.push(printGraph(graph, { locations, registry }));
   for (const part of parts) print(part);
 }
 
@@ -56,7 +57,7 @@ function inspection({ model, reports }: Prepared, sizes: ReadonlyMap<string, num
   const { graph } = model;
   const { macs, parameterCount } = graphCost(graph, sizes);
   return {
-    graph: printGraph(graph, { locations }),
+    graph: printGraph(graph, { locations, registry }),
     inputs: graph.inputs.map((value) => named(sourceName(value.producer), value)),
     outputs: graph.outputs.map(({ name, value }) => named(name, value)),
     parameters: parametersOf(graph).map((node) => named(sourceName(node), node.results[0] as Value)),
@@ -76,7 +77,7 @@ function inspection({ model, reports }: Prepared, sizes: ReadonlyMap<string, num
 /** The graph before the first pass, then after each, as IR text under a comment. */
 function printedStages({ source, reports }: Prepared, locations: boolean): readonly string[] {
   const stage = (title: string, graph: Graph): string =>
-    `${out.cyan(`// ${title}`)}\n${printGraph(graph, { locations })}`;
+    `${out.cyan(`// ${title}`)}\n${printGraph(graph, { locations, registry })}`;
   return [
     stage(`trace: ${source.nodes.length} nodes`, source),
     ...reports.map((report) => stage(`after ${headline(report)}`, report.after)),

@@ -10,8 +10,9 @@ import {
   type TensorData,
 } from "../index.ts";
 import { readBytes, readTensors, startOf } from "../runtime/node/index.ts";
-import { checkFiles, type Manifest, manifestName, readManifest } from "./artifact.ts";
+import { checkFiles, inside, type Manifest, manifestName, readManifest } from "./artifact.ts";
 import { importModel } from "./importModel.ts";
+import { registry } from "./registry.ts";
 
 /** A MODEL of the command line: a definition from a .ts file, or a graph from IR text. */
 export interface LoadedModel {
@@ -86,7 +87,7 @@ export async function readIr(path: string): Promise<Graph> {
   const companion = `${path}.safetensors`;
   const held = (await stat(companion).catch(() => undefined))?.isFile() === true;
   const constants: ReadonlyMap<string, TensorData> = held ? await readTensors(companion) : new Map();
-  return parseGraph(text, { file: path, constants, locateByText: true });
+  return parseGraph(text, { file: path, constants, locateByText: true, registry });
 }
 
 const irLimit = 2 ** 29; // bytes; JavaScript holds no longer text
@@ -104,7 +105,7 @@ async function loadFolder(folder: string): Promise<LoadedModel> {
     source: { kind: "graph", graph },
     name: manifest.name,
     path: folder,
-    weights: manifest.weights === null ? undefined : join(folder, manifest.weights),
+    weights: manifest.weights === null ? undefined : inside(folder, manifest.weights),
     pictures: manifest.pictures,
     labels: manifest.labels,
     artifact: { folder, manifest },

@@ -15,9 +15,10 @@ import {
 } from "../index.ts";
 import { readProfile, readTarget, type Target } from "./choice.ts";
 import { diagnosticsOf } from "./failure.ts";
-import { userLoc } from "./importModel.ts";
+import { userFrame } from "./importModel.ts";
 import { type LoadedModel, loadModel } from "./load.ts";
 import { readPasses } from "./passSpecs.ts";
+import { registry } from "./registry.ts";
 import { readSettings } from "./set.ts";
 import { bindModelWeights } from "./weights.ts";
 
@@ -65,11 +66,14 @@ export async function prepare(text: string, options: ModelOptions, settings: Pre
     const passes = stages(given, options.stopAfter, profile);
     const weights = await bindModelWeights(loaded, source, options, settings.weightsOptional === true);
     try {
-      const lowered = lower(source, {
-        passes: passes.run,
-        weights: weights.sources,
-        ...(settings.afterPass && { afterPass: settings.afterPass }),
-      });
+      const lowered = theirs("a pass", () =>
+        lower(source, {
+          passes: passes.run,
+          weights: weights.sources,
+          registry,
+          ...(settings.afterPass && { afterPass: settings.afterPass }),
+        }),
+      );
       return {
         loaded,
         target,
@@ -97,23 +101,34 @@ function outputToErrors(): () => void {
   };
 }
 
-function trace({ source, path }: LoadedModel, set: readonly string[]): Graph {
+function trace({ source, path }: LoadedModel, texts: readonly string[]): Graph {
   if (source.kind === "graph") {
-    if (set.length > 0)
-      throw compileError("bad-option", `--set ${set[0]}: ${basename(path)} is a graph, whose options are settled`, {
+    if (texts.length > 0)
+      throw compileError("bad-option", `--set ${texts[0]}: ${basename(path)} is a graph, whose options are settled`, {
         help: "give the .ts file, or --pass bindSymbols:batch=1 for a size",
       });
     return source.graph;
   }
   const { definition } = source;
+  const set = readSettings(definition, texts);
+  return theirs(`the build function of ${definition.name}`, () =>
+    traceModel(definition, { set, root: process.cwd(), registry }),
+  );
+}
+
+/** Runs what may call the user's code; what that throws is an error at its line, not a defect of ours. */
+function theirs<T>(what: string, body: () => T): T {
   try {
-    return traceModel(definition, { set: readSettings(definition, set), root: process.cwd() });
+    return body();
   } catch (error) {
     if (error instanceof InternalError || diagnosticsOf(error) !== undefined) throw error;
-    const loc = userLoc(error);
-    if (loc === undefined) throw error;
+    const at = userFrame(error);
+    if (at === undefined) throw error;
     const message = error instanceof Error ? error.message : String(error);
-    throw compileError("model-error", `the build function of ${definition.name} fails: ${message}`, { loc });
+    throw compileError("model-error", `${what} fails: ${message}`, {
+      loc: at.loc,
+      help: at.ours ? "tamis was called here with something that it does not take" : undefined,
+    });
   }
 }
 

@@ -6,6 +6,7 @@ import { checkFiles } from "./artifact.ts";
 import { readBindings, readChoice, readCount } from "./choice.ts";
 import { readInputs } from "./inputs.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
+import { registry } from "./registry.ts";
 import { out, print, printJson, progress } from "./terminal.ts";
 
 export interface RunOptions extends ModelOptions {
@@ -63,7 +64,7 @@ async function openSession(
   provider: Provider,
   threads: number | undefined,
 ): Promise<Session> {
-  if (target === "reference") return createReferenceSession(model);
+  if (target === "reference") return createReferenceSession(model, { registry });
   const settings = { provider, ...(threads === undefined ? {} : { threads }) };
   const { artifact } = loaded;
   const changed = [options.pass, options.set, options.weights, options.profile, options.stopAfter].some(

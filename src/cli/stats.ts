@@ -10,6 +10,7 @@ import {
   type Value,
   type Work,
 } from "../index.ts";
+import { registry } from "./registry.ts";
 import { count, out, scaled, table } from "./terminal.ts";
 
 /** The cost of a graph with every symbol a size: those given, 1 for the others. */
@@ -20,7 +21,7 @@ export function graphCost(graph: Graph, sizes: ReadonlyMap<string, number>): Cos
       .map((s) => [s, 1]),
   );
   for (const [symbol, size] of sizes) symbols.set(symbol, size);
-  return costOf(graph, { symbols });
+  return costOf(graph, { symbols, registry });
 }
 
 interface ScopeRow {
