@@ -1,6 +1,6 @@
 import { formatAttr } from "./attrs.ts";
 import { createBuilder } from "./builder.ts";
-import { InternalError } from "./diagnostic.ts";
+import { compileError, InternalError, type Loc, OpError } from "./diagnostic.ts";
 import { addDims, floorDivide, multiplyDims, productOfDims, substituteDim } from "./dim.ts";
 import { type Attr, type Attrs, type Graph, isSource, type Node, type Output, type Value } from "./graph.ts";
 import type { AnyOp, Form, Registry, Scalar } from "./op.ts";
@@ -53,7 +53,7 @@ export function costOf(graph: Graph, options: CostOptions = {}): Cost {
     }
     if (isSource(node)) continue;
     for (const type of types) activationBytes = addDims(activationBytes, bytesOfType(type));
-    const work = counter.ofNode(node);
+    const work = located(node, () => counter.ofNode(node));
     total = addWork(total, work);
     byScope.set(node.scope, addWork(byScope.get(node.scope) ?? noWork, work));
     byOp.set(node.op, addWork(byOp.get(node.op) ?? noWork, work));
@@ -66,6 +66,17 @@ const addWork = (a: Work, b: Work): Work => ({
   macs: addDims(a.macs, b.macs),
   elementOps: addDims(a.elementOps, b.elementOps),
 });
+
+/** A composite that cannot be written out for symbols is the caller's to bind. */
+function located<T>(node: Node, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (!(error instanceof OpError)) throw error;
+    const help = error.help ?? "give a size for the symbol";
+    throw compileError(error.code, `cost of ${node.op}: ${error.message}`, { loc: node.locs[0] as Loc, help });
+  }
+}
 
 function bytesOfType({ dtype, shape }: TensorType): Dim {
   const count = productOfDims(shape);

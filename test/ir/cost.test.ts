@@ -91,6 +91,16 @@ graph @g(%x: f32[batch,4]) {
     expect([bound.macs, bound.activationBytes]).toEqual([96, 320]);
   });
 
+  test("a composite that needs the size of a symbol says so, at its place", () => {
+    const decode = `
+graph @decode(%q: f32[1,2,1,4], %k: f32[1,2,8,4], %v: f32[1,2,8,4]) {
+  %0 = attention(%q, %k, %v) {scale=0.5, causal=true, past="past"} : f32[1,2,1,4] loc("llama.ts":7:3)
+  return y: %0
+}`;
+    expect(() => cost(decode)).toThrow("llama.ts:7:3 error[unbound-symbol]: cost of attention: plain operators need");
+    expect(cost(decode, { symbols: new Map([["past", 7]]) }).macs).toBe(2 * 2 * 8 * 4);
+  });
+
   test("work is told apart by scope and by op, in order", () => {
     const { byScope, byOp } = cost(text, { symbols: one });
     expect([...byScope]).toEqual([

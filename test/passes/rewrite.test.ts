@@ -1,12 +1,14 @@
 import { describe, expect, expectTypeOf, test } from "vitest";
-import { createBuilder } from "../../src/ir/builder.ts";
+import { createBuilder, registryWith } from "../../src/ir/builder.ts";
 import { InternalError } from "../../src/ir/diagnostic.ts";
 import type { Graph, Value } from "../../src/ir/graph.ts";
+import type { Composite } from "../../src/ir/op.ts";
 import { parseGraph } from "../../src/ir/parse.ts";
 import { printGraph } from "../../src/ir/print.ts";
+import type { TensorType } from "../../src/ir/type.ts";
 import { foldQueryScale } from "../../src/passes/foldQueryScale.ts";
 import { type Pass, type PassReport, runPasses } from "../../src/passes/pass.ts";
-import { any, constant, pat, type Rule, rest, rewritePass, rule, uniform } from "../../src/passes/rewrite.ts";
+import { any, constant, pat, patOf, type Rule, rest, rewritePass, rule, uniform } from "../../src/passes/rewrite.ts";
 
 /** The report of one pass over IR text. */
 function run(pass: Pass, before: string | Graph): PassReport {
@@ -133,6 +135,23 @@ graph @g(%x: f32[3,2]) {
     expect(run(pass, joined("%x", 0, "f32[2,3]")).changed).toBe(true);
     expect(run(pass, joined("%x", 1, "f32[2,3]")).changed).toBe(false);
     expect(reasons(run(pass, joined("%x, %x", 0, "f32[4,3]")))).toEqual(["there are further parts"]);
+  });
+
+  test("an op from outside the table is matched by its name", () => {
+    const twice: Composite<[x: Value]> = {
+      kind: "composite",
+      summary: "x + x",
+      source: "a test",
+      operands: ["x"],
+      attrs: {},
+      infer: ([x]) => [x as TensorType],
+      decompose: (b, [x]) => b.add(x, x),
+    };
+    const registry = registryWith([["twice", twice]]);
+    const graph = parseGraph("graph @g(%x: f32[2]) { %0 = twice(%x) : f32[2] return y: %0 }", { registry });
+    const pass = passOf([rule({ match: patOf("twice", [any("x")]), build: (b, { x }) => b.add(x, x) })]);
+    const { reports } = runPasses({ graph, weights: new Map() }, [pass], { registry });
+    expect(printGraph((reports[0] as PassReport).after)).toContain("add(%x, %x)");
   });
 
   test("below the root, a pattern says which result of an op it means", () => {

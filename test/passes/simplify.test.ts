@@ -1,10 +1,14 @@
 import { describe, expect, test } from "vitest";
+import { randomGraph } from "../../src/conform/randomGraph.ts";
+import { compareTensors, tolerances } from "../../src/conform/tolerance.ts";
 import { evaluateExact } from "../../src/ir/evaluate/index.ts";
 import { sourceName } from "../../src/ir/graph.ts";
+import type { NumberTensor } from "../../src/ir/op.ts";
+import type { OpName } from "../../src/ir/ops/index.ts";
 import { parseGraph } from "../../src/ir/parse.ts";
 import { printGraph } from "../../src/ir/print.ts";
 import { elementsOf, isFloat, tensorData } from "../../src/ir/type.ts";
-import { runPasses } from "../../src/passes/pass.ts";
+import { type PassReport, runPasses } from "../../src/passes/pass.ts";
 import { simplify } from "../../src/passes/simplify.ts";
 
 /** `x: f32[2] | %0 = neg(%x) : f32[2] | %0` as a graph. */
@@ -158,6 +162,28 @@ describe("simplify", () => {
     );
     const values = (g: typeof graph) => [...(evaluateExact(g, inputs)["y"]?.values ?? [])].map((v) => v + 0);
     expect(values(run(before).model.graph)).toEqual(values(graph));
+  });
+
+  test("keeps what random graphs of its ops compute, bit for bit but for the sign of zeros", () => {
+    const views = "reshape transpose broadcast slice reverse pad concat reduceMax";
+    const arithmetic = "cast select neg abs not add sub mul relu floor min max and or equal";
+    const ops = `${views} ${arithmetic}`.split(" ") as OpName[];
+    const fired = new Set<string>();
+    for (let seed = 0; seed < 300; seed++) {
+      const { graph, inputs } = randomGraph(seed, {
+        ops,
+        nodes: 30,
+        dtypes: ["f32", "f16", "i32", "i8", "u8", "bool"],
+      });
+      const { after, fired: firings } = runPasses({ graph, weights: new Map() }, [simplify]).reports[0] as PassReport;
+      for (const { rule } of firings) fired.add(rule);
+      const [was, is] = [evaluateExact(graph, inputs), evaluateExact(after, inputs)];
+      for (const { name } of graph.outputs) {
+        const found = compareTensors(is[name] as NumberTensor, was[name] as NumberTensor, tolerances.exact);
+        if (!found.ok) expect.fail(`seed ${seed}, output ${name}: ${found.message}\n${printGraph(graph)}`);
+      }
+    }
+    expect(fired.size).toBeGreaterThan(35); // of 50 rules, most of the others are about ops that were not drawn
   });
 
   test("keeps products with 0 and differences of floats, which may be NaN", () => {
