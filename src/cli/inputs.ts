@@ -28,7 +28,7 @@ export interface GivenInputs {
 
 /**
  * The contents of every input: files first, since their shapes decide the symbols, then random numbers.
- * Fails with `input-spec`, `unknown-input`, `missing-input` and as the readers of the files.
+ * Fails with `input-spec`, `bad-input` and as the readers of the files.
  */
 export async function readInputs(
   wanted: readonly SessionValue[],
@@ -61,7 +61,7 @@ function specsByName(wanted: readonly SessionValue[], specs: readonly InputSpec[
   const byName = new Map<string, InputSpec>();
   for (const spec of specs) {
     if (!names.includes(spec.name))
-      throw compileError("unknown-input", `the model has no input ${JSON.stringify(spec.name)}`, {
+      throw compileError("bad-input", `the model has no input ${JSON.stringify(spec.name)}`, {
         help: didYouMean(spec.name, names) ?? `its inputs: ${names.join(", ") || "none"}`,
       });
     if (byName.has(spec.name)) throw compileError("input-spec", `input ${spec.name} is given twice`);
@@ -70,7 +70,7 @@ function specsByName(wanted: readonly SessionValue[], specs: readonly InputSpec[
   const missing = wanted.filter(({ name }) => !byName.has(name));
   if (missing.length > 0)
     throw compileError(
-      "missing-input",
+      "bad-input",
       `nothing is given for ${missing.map((v) => `${v.name}: ${formatType(v)}`).join(", ")}`,
       {
         help: `add ${missing.map(({ name }) => `--input ${name}=FILE or ${name}=random:1`).join(", ")}`,
@@ -88,11 +88,11 @@ async function readFile(path: string, value: SessionValue, picture: PictureInput
   const [, channels, height, width] = shape;
   const pictured = shape.length === 4 && typeof height === "number" && typeof width === "number";
   if (picture === undefined || !pictured || (channels !== 1 && channels !== 3))
-    throw compileError("not-a-picture-input", `input ${name} (${formatType(value)}) takes no pictures, got ${path}`, {
+    throw compileError("bad-input", `input ${name} (${formatType(value)}) takes no pictures, got ${path}`, {
       help: "give a .safetensors, .npy or .json file, or say under `pictures` in the model how it reads them",
     });
   const read = await readPicture(path, { width, height, channels, ...picture });
   if (dtype === "f32") return read;
   if (dtype === "f16" || dtype === "bf16" || dtype === "f64") return convertFloats(read, dtype);
-  throw compileError("not-a-picture-input", `input ${name} is ${dtype}, but pictures are read as floats`);
+  throw compileError("bad-input", `input ${name} is ${dtype}, but pictures are read as floats`);
 }

@@ -1,7 +1,13 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { compileError, emitOnnx, formatType, type TensorData, toNumbers } from "../index.ts";
-import { createOrtSession, createReferenceSession, type Session, writeSafetensors } from "../runtime/node/index.ts";
+import {
+  createOrtSession,
+  createReferenceSession,
+  ortVersion,
+  type Session,
+  writeSafetensors,
+} from "../runtime/node/index.ts";
 import { checkFiles } from "./artifact.ts";
 import { readBindings, readChoice, readCount } from "./choice.ts";
 import { readInputs } from "./inputs.ts";
@@ -48,7 +54,8 @@ export async function runCommand(text: string, options: RunOptions): Promise<voi
   const inputs = await readInputs(session.inputs, { texts: options.input ?? [], pictures: loaded.pictures, sizes });
   const { outputs, timesMs } = await timed(session, inputs, repeat, loaded.name);
   if (options.save !== undefined) await writeSafetensors(options.save, entriesOf(outputs));
-  const adapter = target === "reference" ? "reference interpreter, f64" : await adapterName(provider);
+  const adapter =
+    target === "reference" ? "reference interpreter, f64" : `ONNX Runtime ${await ortVersion()} ${provider}`;
   if (options.json === true)
     return printJson({ target, adapter, outputs: await jsonOutputs(outputs, options.output), timesMs });
   if (options.output !== undefined) await writeOutputs(outputs, options.output);
@@ -90,11 +97,6 @@ async function timed(session: Session, inputs: Readonly<Record<string, TensorDat
     steps.stop();
   }
   return { outputs, timesMs };
-}
-
-async function adapterName(provider: Provider): Promise<string> {
-  const { env } = await import("onnxruntime-node");
-  return `ONNX Runtime ${env.versions.node ?? env.versions.common} ${provider}`;
 }
 
 const shownElements = 4096; // of an output in the document of --json

@@ -29,14 +29,15 @@ export function runnerFiles(artifact: OnnxArtifact, modelName: string): readonly
   ];
 }
 
+const imports = ['import { fileURLToPath } from "node:url";', 'import ort from "onnxruntime-node";'].join("\n");
+
 function runnerSource({ inputs }: OnnxArtifact): string {
   const rows = inputs.map(
     ({ name, type }) =>
       `  ${JSON.stringify(name)}: { type: ${JSON.stringify(borderTypes[type.dtype]?.ort)}, shape: ${JSON.stringify(type.shape)} },`,
   );
   return `// Written by tamis ${version}: runs the model.onnx beside it with ONNX Runtime (npm install onnxruntime-node).
-import { fileURLToPath } from "node:url";
-import ort from "onnxruntime-node";
+${imports}
 
 const inputs = {
 ${rows.join("\n")}

@@ -31,6 +31,11 @@ export async function findDevices(): Promise<Devices> {
   };
 }
 
+/** Version of the ONNX Runtime that sessions run on. */
+export const ortVersion = async (): Promise<string> => versionOf(await import("onnxruntime-node"));
+
+const versionOf = ({ env }: typeof import("onnxruntime-node")): string => env.versions.node ?? env.versions.common;
+
 async function findProviders(): Promise<readonly OnnxProvider[]> {
   let ort: typeof import("onnxruntime-node");
   try {
@@ -39,7 +44,7 @@ async function findProviders(): Promise<readonly OnnxProvider[]> {
     const reason = `onnxruntime-node cannot be loaded: ${firstLine(error)}`;
     return ["cpu", "webgpu", "cuda"].map((name) => ({ name, available: false, reason }));
   }
-  const version = ort.env.versions.node ?? ort.env.versions.common;
+  const version = versionOf(ort);
   const backends = ort.listSupportedBackends();
   const failures = await Promise.all(backends.map(({ name }) => tryProvider(name)));
   return backends.map(({ name, bundled }, i) => {

@@ -1,5 +1,5 @@
 export type { Session, SessionValue } from "../session.ts";
-export { type Devices, findDevices, type OnnxProvider, type WebgpuAdapter } from "./devices.ts";
+export { type Devices, findDevices, type OnnxProvider, ortVersion, type WebgpuAdapter } from "./devices.ts";
 export { insideFolder, openFile, readBytes, startOf, writeAtomically, writeFileAtomically } from "./files.ts";
 export { readNpy, writeNpy } from "./npy.ts";
 export { createOrtSession, type OrtSessionOptions } from "./ort.ts";
