@@ -39,7 +39,8 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
 export function opsPage(): string {
   const known = new Set<string>();
   const parts = families.map(([title, family]) => {
-    const ops = Object.keys(family).flatMap((name): (readonly [string, AnyOp])[] => {
+    const names = Object.keys(family).sort(); // loaders differ in their order
+    const ops = names.flatMap((name): (readonly [string, AnyOp])[] => {
       const op = builtinOps.get(name);
       return op === undefined || op !== family[name] ? [] : [[name, op]];
     });
