@@ -11,6 +11,7 @@ import { opset } from "./opset.ts";
 import { irVersionOf, type Profile, profiles } from "./profile.ts";
 import { encodeModel, type OnnxInitializer, type OnnxValue } from "./proto.ts";
 
+export { type CheckOptions, checkOnnx } from "./check.ts";
 export { isProfile, type Profile, profiles } from "./profile.ts";
 export type { OnnxValue } from "./proto.ts";
 
