@@ -1,12 +1,15 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { emitOnnx } from "../backends/onnx/index.ts";
+import { emitWgsl } from "../backends/wgsl/index.ts";
 import { CompileError, compileError, didYouMean } from "../ir/diagnostic.ts";
 import { evaluateExact } from "../ir/evaluate/index.ts";
 import type { WeightSource } from "../ir/graph.ts";
 import { type TensorData, toNumbers } from "../ir/type.ts";
 import { createOrtSession } from "../runtime/node/ort.ts";
 import { openSafetensors } from "../runtime/node/safetensors.ts";
+import { type NodeDevice, openWebGpu } from "../runtime/node/webgpuDevice.ts";
+import { createProgramSession } from "../runtime/webgpu/program.ts";
 import { type BuiltCase, type Component, Settings, type VectorCase } from "./component.ts";
 import { attentionComponents } from "./components/attention.ts";
 import { tomeComponents } from "./components/tome.ts";
@@ -145,12 +148,8 @@ async function runCase(vector: VectorCase, options: ConformOptions): Promise<rea
       ),
     );
   for (const target of wanted) {
-    if (target === "webgpu") {
-      rows.push(row(target, { status: "skipped", reason: "the WebGPU target is not built yet" }));
-      continue;
-    }
     try {
-      const results = target === "reference" ? runReference(built) : await runOnnx(built);
+      const results = await runners[target](built);
       rows.push(
         row(
           target,
@@ -184,6 +183,33 @@ async function runOnnx({ graph, inputs, parameters }: BuiltCase): Promise<Result
   await using session = await createOrtSession(artifact, { provider: "cpu" });
   return await session.run(inputs);
 }
+
+/** One device for the whole run. */
+let device: Promise<NodeDevice> | undefined;
+
+async function runWebGpu({ graph, inputs, parameters }: BuiltCase): Promise<Results> {
+  device ??= openWebGpu();
+  const { device: gpu, adapter } = await device;
+  const program = emitWgsl(
+    { graph, weights: new Map() },
+    { device: { storageBuffers: gpu.limits.maxStorageBuffersPerShaderStage, software: adapter.software } },
+  );
+  await using session = await createProgramSession(gpu, program, parameters);
+  return await session.run(inputs);
+}
+
+/** Lets the process end. */
+export async function closeConformDevice(): Promise<void> {
+  const open = device;
+  device = undefined;
+  (await open?.catch(() => undefined))?.close();
+}
+
+const runners: Readonly<Record<Target, (built: BuiltCase) => Results | Promise<Results>>> = {
+  reference: runReference,
+  onnx: runOnnx,
+  webgpu: runWebGpu,
+};
 
 function sourceOf(name: string, data: TensorData): WeightSource {
   return {

@@ -1,0 +1,167 @@
+// The WebGPU target: a graph as a program of WGSL shaders, plain data that a runtime (Node or browser) runs without a
+// compiler. Symbols stay: sizes, offsets and dispatch counts are polynomials evaluated when inputs are known.
+
+import { symbolsOf } from "../../ir/dim.ts";
+import type { Graph, Model, Node, Value } from "../../ir/graph.ts";
+import type { Registry } from "../../ir/op.ts";
+import { builtinOps } from "../../ir/ops/index.ts";
+import type { Dim, DType, TensorData } from "../../ir/type.ts";
+import { type Pass, runPasses } from "../../passes/pass.ts";
+import { rebuildGraph } from "../../passes/rebuild.ts";
+import { emitKernel, type Groups, type Tuning } from "./emit/index.ts";
+import type { Register } from "./expr.ts";
+import { type Kernel, writesOf } from "./kernel.ts";
+import { rowwise } from "./rowwise.ts";
+import { schedule, wholeComposites } from "./schedule.ts";
+
+export type { Groups, Tuning } from "./emit/index.ts";
+export type { Register } from "./expr.ts";
+export type { Kernel } from "./kernel.ts";
+
+/** What a device allows; an input of compilation. */
+export interface DeviceProfile {
+  /** Storage buffers that one kernel may bind. */
+  readonly storageBuffers: number;
+  /** Whether the adapter is software, where barriers are dear. */
+  readonly software: boolean;
+}
+
+export interface WgslOptions {
+  readonly registry?: Registry;
+  readonly device?: DeviceProfile;
+}
+
+export interface ProgramBuffer {
+  readonly name: string;
+  readonly register: Register;
+  readonly elements: Dim;
+}
+export interface ProgramValue {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+  readonly buffer: string;
+}
+export interface Dispatch {
+  /** Index into `shaders`. */
+  readonly shader: number;
+  /** Buffers in binding order. */
+  readonly buffers: readonly string[];
+  readonly writes: readonly string[];
+  readonly uniforms: boolean;
+  readonly groups: Groups;
+  readonly label: string;
+  readonly scope: string;
+  readonly ops: readonly string[];
+}
+
+export interface WgslProgram {
+  readonly kind: "webgpu";
+  readonly version: 1;
+  readonly name: string;
+  readonly symbols: readonly string[];
+  readonly buffers: readonly ProgramBuffer[];
+  readonly inputs: readonly ProgramValue[];
+  readonly parameters: readonly ProgramValue[];
+  readonly constants: readonly { readonly buffer: string; readonly data: TensorData }[];
+  readonly outputs: readonly ProgramValue[];
+  readonly shaders: readonly string[];
+  readonly dispatches: readonly Dispatch[];
+}
+
+const mostParts = 4; // operands of one concat
+const usualDevice: DeviceProfile = { storageBuffers: 8, software: false };
+
+/** Everything that no kernel takes whole, written out as the ops that define it. */
+function expandForKernels(): Pass {
+  return {
+    name: "expandForKernels",
+    summary: "composites that no kernel takes whole written out",
+    contract: "reassociates",
+    example: { before: "", after: "" },
+    run(graph, { registry }) {
+      const wide = (node: Node): boolean => node.op === "concat" && node.operands.length > mostParts;
+      const expands = (node: Node): boolean =>
+        wide(node) ||
+        (registry.get(node.op)?.kind === "composite" &&
+          !wholeComposites.has(node.op) &&
+          rowwise(node, registry) === undefined);
+      let current = graph;
+      while (current.nodes.some(expands))
+        current = rebuildGraph(current, registry, "expandForKernels", (node, { b, of }) => {
+          const op = registry.get(node.op);
+          if (wide(node)) {
+            // A kernel binds few buffers: parts are joined in groups first.
+            const axis = node.attrs["axis"] as number;
+            const parts = node.operands.map(of);
+            const half = Math.ceil(parts.length / 2);
+            return [
+              b.concat([b.concat(parts.slice(0, half), { axis }), b.concat(parts.slice(half), { axis })], { axis }),
+            ];
+          }
+          if (op?.kind !== "composite" || !expands(node)) return undefined;
+          const made = op.decompose(b, node.operands.map(of), node.attrs) as Value | readonly Value[];
+          return Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
+        });
+      return current;
+    },
+  };
+}
+
+/** The kernels of a graph as data, and the graph they were made from. */
+export function scheduleKernels(graph: Graph, options: WgslOptions = {}): { graph: Graph; kernels: readonly Kernel[] } {
+  const registry = options.registry ?? builtinOps;
+  const ready = runPasses({ graph, weights: new Map() }, [expandForKernels()], { registry }).model.graph;
+  return { graph: ready, kernels: schedule(ready, registry, (options.device ?? usualDevice).storageBuffers).kernels };
+}
+
+/** Writes a model as a WebGPU program. Parameters stay by name; their contents are uploaded by the runtime. */
+export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
+  const registry = options.registry ?? builtinOps;
+  const device = options.device ?? usualDevice;
+  const { graph } = runPasses(model, [expandForKernels()], { registry }).model;
+  const plan = schedule(graph, registry, device.storageBuffers);
+  const tuning: Tuning = { rowThreads: device.software ? 1 : 64, tile: [4, 4] };
+  const symbols = [
+    ...new Set(graph.nodes.flatMap((n) => n.results.flatMap((v) => v.type.shape.flatMap(symbolsOf)))),
+  ].sort();
+  const buffers = new Map<string, ProgramBuffer>();
+  const shaders = new Map<string, number>();
+  for (const { buffer } of [...plan.inputs, ...plan.parameters, ...plan.constants]) buffers.set(buffer.name, buffer);
+  const dispatches = plan.kernels.map((kernel): Dispatch => {
+    const shader = emitKernel(kernel, symbols, tuning);
+    const index = shaders.get(shader.wgsl) ?? shaders.size;
+    shaders.set(shader.wgsl, index);
+    for (const buffer of writesOf(kernel)) buffers.set(buffer.name, buffer);
+    const { label, scope, ops } = kernel;
+    return {
+      shader: index,
+      buffers: shader.bindings.map((b) => b.buffer),
+      writes: shader.bindings.filter((b) => b.access === "write").map((b) => b.buffer),
+      uniforms: shader.uniforms,
+      groups: shader.groups,
+      label,
+      scope,
+      ops,
+    };
+  });
+  const value = ({ name, buffer, value }: { name: string; buffer: ProgramBuffer; value: Value }): ProgramValue => ({
+    name,
+    dtype: value.type.dtype,
+    shape: value.type.shape,
+    buffer: buffer.name,
+  });
+  return {
+    kind: "webgpu",
+    version: 1,
+    name: graph.name,
+    symbols,
+    buffers: [...buffers.values()].map(({ name, register, elements }) => ({ name, register, elements })),
+    inputs: plan.inputs.map(value),
+    parameters: plan.parameters.map(value),
+    constants: plan.constants.map(({ buffer, data }) => ({ buffer: buffer.name, data })),
+    outputs: plan.outputs.map(value),
+    shaders: [...shaders.keys()],
+    dispatches,
+  };
+}
