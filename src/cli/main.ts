@@ -5,7 +5,7 @@ import { version } from "./version.ts";
 
 /** Runs the command line and gives the exit status: 0 fine, 1 the user's input is wrong, 2 usage, 3 a defect of ours. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
-  process.stdout.on("error", endQuietly);
+  process.stdout.off("error", endQuietly).on("error", endQuietly);
   Error.stackTraceLimit = 50; // enough to find the user's line below ours
   let status: ExitCode = 0;
   const usage: string[] = [];
