@@ -221,7 +221,7 @@ export const cases: { readonly [K in OpName]: readonly Case[] } = {
   ],
   embedding: [c("f32[5,3] i32[2,2]", {}, { values: { 1: [4, 0, 1, 1] } })],
   scatterAdd: scatters,
-  scatterMax: scatters,
+  scatterMax: [...scatters, c("f16[4,3] i32[3] f16[3,3]", { axis: 0 }, { values: { 1: [1, 1, 0] } })],
   oneHot: [
     c("i32[2,2]", { depth: 3 }, { values: { 0: [0, 2, 1, 1] } }),
     c("i32[3]", { depth: 4, dtype: "i32" }, { values: { 0: [3, 0, 1] } }),
@@ -306,7 +306,7 @@ export const cases: { readonly [K in OpName]: readonly Case[] } = {
     c("f32[1,4,5] f32[4] f32[4]", { epsilon: 1e-5, groups: 2 }),
   ],
   batchNorm: [c("f32[2,3,2,2] f32[3] f32[3] f32[3] f32[3]", { epsilon: 1e-5 }, { values: { 4: [0.5, 1, 2] } })],
-  gelu: [c("f32[2,5]"), c("f32[2,5]", { approximate: "tanh" })],
+  gelu: [c("f32[2,5]"), c("f32[2,5]", { approximate: "tanh" }), c("f32[]", { approximate: "tanh" })],
   silu: singles(),
   quickGelu: singles(),
   softplus: singles(),
@@ -326,6 +326,7 @@ export const cases: { readonly [K in OpName]: readonly Case[] } = {
     ),
     c("f32[1,2,6,4] f32[1,2,6,4] f32[1,2,6,4]", { scale: 0.5, causal: true, left: 2 }),
     c("f32[1,2,3,4] f32[1,2,6,4] f32[1,2,6,4]", { scale: 0.5, causal: true, past: 3 }),
+    c("f32[1,2,3,4] f32[1,2,6,4] f32[1,2,6,4]", { scale: 0.5, causal: true }),
     c("f32[1,2,3,4] f32[1,2,6,4] f32[1,2,6,4]", { scale: 0.5, logSumExp: true }),
   ],
   tokenMatch: [

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { emitOnnx, type OnnxOptions, profiles } from "../../src/backends/onnx/index.ts";
+import { checkOnnx, emitOnnx, type OnnxOptions, profiles } from "../../src/backends/onnx/index.ts";
 import { compareTensors, tolerance } from "../../src/conform/tolerance.ts";
 import { createBuilder } from "../../src/ir/builder.ts";
 import { evaluateGraph } from "../../src/ir/evaluate/index.ts";
@@ -42,7 +42,9 @@ async function expectAgreement(op: string, example: Case, options: OnnxOptions):
   const graph = graphOf(op, example);
   const inputs = inputsOf(example);
   const wanted = evaluateGraph(graph, inputs);
-  await using session = await createOrtSession(emitOnnx({ graph, weights: new Map() }, options), { threads: 1 });
+  const bytes = await emitOnnx({ graph, weights: new Map() }, options).encode();
+  expect(checkOnnx(bytes)).toEqual([]);
+  await using session = await createOrtSession(bytes, { threads: 1 });
   const results = await session.run(inputs);
   const narrow = example.types.some((t) => t.startsWith("bf16")) || example.attrs?.["to"] === "bf16";
   for (const [name, value] of Object.entries(wanted)) {
@@ -57,5 +59,58 @@ async function expectAgreement(op: string, example: Case, options: OnnxOptions):
 describe.each(profiles)("profile %s agrees with the reference on", (profile) => {
   test.each(Object.entries(cases))("%s", async (op, examples) => {
     for (const example of examples) await expectAgreement(op, example, { profile });
+  });
+});
+
+describe("token indices as matrices agree with the reference on", () => {
+  const readers = [
+    "tokenMatch",
+    "tokenMerge",
+    "tokenUnmerge",
+    "gather",
+    "scatterAdd",
+    "scatterMax",
+    "sort",
+    "topK",
+    "argMax",
+  ] as const;
+  test.each(readers)("%s", async (op) => {
+    for (const example of cases[op]) await expectAgreement(op, example, { tokenForm: "dense" });
+  });
+
+  test.each(["index", "dense"] as const)("what is read in %s form, and beyond it", async (tokenForm) => {
+    const b = createBuilder();
+    const x = b.input("x", { dtype: "f32", shape: [2, 6, 3] });
+    const half = b.input("half", { dtype: "f16", shape: [2, 6] });
+    const long = b.input("long", { dtype: "f32", shape: [2, 8, 2, 2] });
+    const score = b.reduceSum(x, { axes: [2] });
+    const [, order] = b.topK(score, { axis: 1, k: 4 });
+    const [kept] = b.sort(b.slice(order, { axis: 1, end: 3 }), { axis: 1 });
+    const place = { axis: 1, batch: 1 };
+    const graph = b.finish("readers", {
+      kept,
+      shifted: b.add(order, b.full(order.type, 1)),
+      hot: b.oneHot(order, { depth: 6, dtype: "i32" }),
+      rows: b.gather(x, kept, place),
+      halves: b.gather(half, order, place),
+      longer: b.gather(long, order, place),
+      spread: b.scatterMax(x, kept, b.gather(x, b.slice(order, { axis: 1, start: 1, end: 4 }), place), place),
+    });
+    const random = randomNumbers(3);
+    const inputs = Object.fromEntries(
+      graph.inputs.map(({ type, producer }) => [producer.attrs["name"] as string, drawn(type as never, random)]),
+    );
+    const wanted = evaluateGraph(graph, inputs);
+    for (const profile of profiles) {
+      await using session = await createOrtSession(emitOnnx({ graph, weights: new Map() }, { tokenForm, profile }), {
+        threads: 1,
+      });
+      const results = await session.run(inputs);
+      for (const [name, value] of Object.entries(wanted))
+        expect(
+          compareTensors(results[name] as TensorData, value, tolerance(value.dtype, { target: "onnx" })).message,
+          name,
+        ).toBe("");
+    }
   });
 });

@@ -40,6 +40,7 @@ const kernels: Readonly<Record<string, string>> = {
   ArgMin: "f32 f64 f16 i64 i32 i8 u8",
   CumSum: "f32 f64 f16 i64 i32",
   TopK: "f32 f64 f16 i64 i32 i16 i8 u8",
+  ScatterND: "f32 f64 i64 i32 i16 i8 u32 u16 u8",
   Pad: "f32 f64 f16 i64 i32 i8 u32 u8 bool",
   Range: "f32 f64 i64 i32 i16",
   Softmax: "f32 f64 f16",

@@ -65,8 +65,9 @@ export class Site<A = object> {
    */
   spread(): readonly string[] {
     return this.node.operands.map((value, i) => {
-      const short = this.plan.repeatedAxes(value).length > 0;
-      return short ? this.#widened(this.body.short(value), value.type.dtype) : this.x(i);
+      if (this.plan.repeatedAxes(value).length === 0) return this.x(i);
+      const form = this.plan.isIndex(value) ? "i64" : value.type.dtype;
+      return this.body.cast(this.body.short(value), form, computed(value.type.dtype));
     });
   }
 

@@ -107,7 +107,9 @@ function hotResults(node: Node, { b, of }: Rebuild, hot: Hots): readonly (Hot | 
   if (node.op === "gather" && known !== undefined && indices !== undefined) {
     const places = hot.get(indices);
     const distinct = known.distinct && places?.distinct === true;
-    return places === undefined ? [] : [{ matrix: b.matmul(places.matrix, known.matrix), distinct }];
+    return places === undefined || !fits(places, known.matrix)
+      ? []
+      : [{ matrix: b.matmul(places.matrix, known.matrix), distinct }];
   }
   if (node.op === "argMax" && (x as Value).type.shape.length === 3 && axis === 2)
     return [{ matrix: firstMaximum(b, of(x as Value)), distinct: false }];
@@ -155,7 +157,7 @@ function byProduct(node: Node, { b, of }: Rebuild, hot: Hots): Value | undefined
   const known = indices === undefined ? undefined : hot.get(indices);
   if (known === undefined || !readers.has(node.op) || !rowsInBatch(node)) return undefined;
   const { dtype, shape } = (x as Value).type;
-  if (!isFloat(dtype)) return undefined;
+  if (!isFloat(dtype) || !fits(known, x as Value)) return undefined;
   const [batch, , ...rest] = shape as readonly [Dim, Dim, ...Dim[]];
   const matrix = dtype === "f32" ? known.matrix : b.cast(known.matrix, { to: dtype });
   const flat = (v: Value): Value =>
@@ -172,6 +174,9 @@ function byProduct(node: Node, { b, of }: Rebuild, hot: Hots): Value | undefined
   const chosen = b.select(here, spread, b.full({ dtype, shape: wide }, Number.NEGATIVE_INFINITY));
   return b.max(of(x as Value), apart(b.reduceMax(chosen, { axes: [1] })));
 }
+
+/** Whether a matrix names as many places as x has rows; indices may be few of the rows of a longer tensor. */
+const fits = ({ matrix }: Hot, x: Value): boolean => matrix.type.shape[2] === x.type.shape[1];
 
 /** The matrix back as indices: each row times 0, 1, ... n - 1, exact in f32. */
 function asIndices(b: Builder, { matrix }: Hot, { type }: Value): Value {

@@ -36,7 +36,7 @@ graph @attend(%q: f32[1,2,5,4], %k: f32[1,2,5,4], %v: f32[1,2,5,4]) {
     if (!graph.nodes.some((node) => node.op === "attention")) return graph;
     return rebuildGraph(graph, context.registry, "fuseAttention", (node, { b, of }) => {
       if (node.op !== "attention") return undefined;
-      const refusal = attentionRefusal(node);
+      const refusal = attentionRefusal(node, "ort-cuda");
       if (refusal === undefined) context.fired("fuseAttention", node);
       else context.refused("fuseAttention", node, refusal);
       return refusal === undefined ? [fused(b, node.operands.map(of), node)] : undefined;

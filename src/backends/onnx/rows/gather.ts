@@ -62,8 +62,11 @@ const scatter = (reduction: "add" | "max", since: number): Claim<Required<Gather
     const flat = reshaped(at, flatPlaces(at, places, x, axis, "i64"), places, [productOfDims(places), 1]);
     const rows = [rowsOf(0, x), rowsOf(2, at.typeOf(2).shape)] as const;
     const flatShape = [multiplyDims(productOfDims(x.slice(0, axis)), x[axis] as Dim), ...x.slice(axis + 1)];
-    const y = at.make("ScatterND", [rows[0], flat, rows[1]], { reduction });
-    return reshaped(at, y, flatShape, x);
+    const dtype = at.dtype();
+    const work = at.workType("ScatterND", dtype);
+    const [target, updates] = rows.map((row) => at.body.cast(row, dtype, work)) as [string, string];
+    const y = at.make("ScatterND", [target, flat, updates], { reduction });
+    return reshaped(at, at.body.cast(y, work, dtype), flatShape, x);
   },
 });
 export const scatterAdd: Claim<Required<GatherAttrs>> = scatter("add", 16);

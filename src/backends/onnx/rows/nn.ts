@@ -74,7 +74,11 @@ export const batchNorm: Claim<NormAttrs> = {
 export const gelu: Claim<{ readonly approximate: "none" | "tanh" }> = {
   profiles: everywhere,
   since: 13,
-  claims: ({ attrs }, profile) => profile !== "portable" || attrs["approximate"] === "none",
+  // FastGelu takes no scalar.
+  claims: ({ attrs, results }, profile) =>
+    attrs["approximate"] === "none" ||
+    profile === "standard" ||
+    (profile !== "portable" && (results[0]?.type.shape.length ?? 0) > 0),
   emit: (at) => {
     const { approximate } = at.attrs;
     const { profile, opset } = at.plan;
@@ -115,7 +119,7 @@ export const rotaryEmbedding: Claim<{ readonly interleaved: boolean }> = {
 export const attention: Claim<Required<AttentionAttrs>> = {
   profiles: knows23,
   since: 23,
-  claims: (node) => attentionRefusal(node) === undefined,
+  claims: (node, profile) => attentionRefusal(node, profile) === undefined,
   emit: (at) => {
     const { extras, scale, causal } = at.attrs;
     const dtype = at.dtype();
