@@ -1,6 +1,7 @@
 import pc from "picocolors";
 import { compileError, didYouMean } from "../ir/diagnostic.ts";
-import { type ConformRow, closeConformDevice, components, conform, type Target, targets } from "./run.ts";
+import { closeJudgeDevice } from "./judgeDevice.ts";
+import { type ConformRow, components, conform, type Target, targets } from "./run.ts";
 
 export interface ConformCommandOptions {
   readonly component?: string;
@@ -19,7 +20,7 @@ export async function conformCommand(paths: readonly string[], options: ConformC
     ...(options.target !== undefined && options.target.length > 0 && { targets: options.target.map(readTarget) }),
     outputsOnly: options.outputsOnly === true || options.built === true,
     ...(options.json !== true && { onRow: printRow }),
-  }).finally(closeConformDevice);
+  }).finally(closeJudgeDevice);
   if (options.json === true) process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);
   else process.stdout.write(`${report.passed} passed, ${report.failed} failed, ${report.skipped} skipped\n`);
   return report.failed > 0 ? 1 : 0;

@@ -1,9 +1,12 @@
 import { emitOnnx } from "../backends/onnx/index.ts";
+import { emitWgsl } from "../backends/wgsl/index.ts";
 import { CompileError, compileError, InternalError } from "../ir/diagnostic.ts";
 import { evaluateExact } from "../ir/evaluate/index.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { TensorData } from "../ir/type.ts";
 import { createOrtSession } from "../runtime/node/ort.ts";
+import { createProgramSession } from "../runtime/webgpu/program.ts";
+import { closeJudgeDevice, judgeDevice } from "./judgeDevice.ts";
 import { randomGraph, shrinkGraph } from "./randomGraph.ts";
 import { compareTensors, tolerance } from "./tolerance.ts";
 
@@ -26,25 +29,37 @@ export interface FuzzReport {
   readonly failures: readonly FuzzFailure[];
 }
 
+export type FuzzTarget = "onnx" | "webgpu";
+const fuzzTargets: readonly FuzzTarget[] = ["onnx", "webgpu"];
+
 export interface FuzzOptions {
   readonly count: number;
+  /** Judges beside the reference interpreter; all unless said otherwise. */
+  readonly targets?: readonly FuzzTarget[];
   readonly seed?: number;
   readonly nodes?: number;
   readonly onGraph?: (done: number) => void;
 }
 
 /** Random well-typed graphs through the reference interpreter and ONNX Runtime; mismatches are shrunk. */
-export async function fuzz({ count, seed = 1, nodes, onGraph }: FuzzOptions): Promise<FuzzReport> {
+export async function fuzz({
+  count,
+  seed = 1,
+  nodes,
+  targets = fuzzTargets,
+  onGraph,
+}: FuzzOptions): Promise<FuzzReport> {
   const refused: Record<string, number> = {};
   const failures: FuzzFailure[] = [];
   let agreed = 0;
   for (let i = 0; i < count; i++) {
     const { graph, inputs } = randomGraph(seed + i, nodes === undefined ? {} : { nodes });
-    const verdict = await judge(graph, inputs);
+    const verdict = await judge(graph, inputs, targets);
     if (verdict.kind === "agreed") agreed++;
     else if (verdict.kind === "refused") refused[verdict.message] = (refused[verdict.message] ?? 0) + 1;
     else {
-      const fails = async (candidate: Graph, given: Inputs) => (await judge(candidate, given)).kind === "differs";
+      const fails = async (candidate: Graph, given: Inputs) =>
+        (await judge(candidate, given, targets)).kind === "differs";
       const small = await shrinkGraph(graph, fails, inputs);
       failures.push({ seed: seed + i, message: verdict.message, shrunk: small.text });
     }
@@ -58,31 +73,49 @@ interface Verdict {
   readonly message: string;
 }
 
-async function judge(graph: Graph, inputs: Inputs): Promise<Verdict> {
+async function judge(graph: Graph, inputs: Inputs, targets: readonly FuzzTarget[]): Promise<Verdict> {
   const wanted = evaluateExact(graph, inputs);
-  try {
-    const artifact = emitOnnx({ graph, weights: new Map() }, { profile: "portable" });
-    await using session = await createOrtSession(artifact, { provider: "cpu", threads: 1 });
-    const results = await session.run(inputs);
-    for (const { name } of graph.outputs) {
-      const [got, want] = [results[name], wanted[name]];
-      if (got === undefined || want === undefined) return { kind: "differs", message: `output ${name} is missing` };
-      const compared = compareTensors(got, want, tolerance(want.dtype, { target: "onnx" }));
-      if (!compared.ok) return { kind: "differs", message: `output ${name}: ${compared.message}` };
+  let refused: Verdict | undefined;
+  for (const target of targets)
+    try {
+      const results = await (target === "onnx" ? runOnnx(graph, inputs) : runWebGpu(graph, inputs));
+      for (const { name } of graph.outputs) {
+        const [got, want] = [results[name], wanted[name]];
+        if (got === undefined || want === undefined)
+          return { kind: "differs", message: `${target}: output ${name} is missing` };
+        const compared = compareTensors(got, want, tolerance(want.dtype, { target }));
+        if (!compared.ok) return { kind: "differs", message: `${target}: output ${name}: ${compared.message}` };
+      }
+    } catch (error) {
+      if (error instanceof InternalError) throw error;
+      const message = `${target}: ${error instanceof Error ? error.message : String(error)}`;
+      if (!(error instanceof CompileError && error.code.startsWith("unsupported"))) return { kind: "differs", message };
+      refused = { kind: "refused", message };
     }
-    return { kind: "agreed", message: "" };
-  } catch (error) {
-    if (error instanceof CompileError && error.code.startsWith("unsupported"))
-      return { kind: "refused", message: error.diagnostics[0]?.message ?? error.code };
-    if (error instanceof InternalError) throw error;
-    return { kind: "differs", message: error instanceof Error ? error.message : String(error) };
-  }
+  return refused ?? { kind: "agreed", message: "" };
 }
+
+async function runOnnx(graph: Graph, inputs: Inputs): Promise<Results> {
+  const artifact = emitOnnx({ graph, weights: new Map() }, { profile: "portable" });
+  await using session = await createOrtSession(artifact, { provider: "cpu", threads: 1 });
+  return await session.run(inputs);
+}
+
+async function runWebGpu(graph: Graph, inputs: Inputs): Promise<Results> {
+  const { device, adapter } = await judgeDevice();
+  const { maxStorageBuffersPerShaderStage: storageBuffers } = device.limits;
+  const program = emitWgsl({ graph, weights: new Map() }, { device: { storageBuffers, software: adapter.software } });
+  await using session = await createProgramSession(device, program, new Map());
+  return await session.run(inputs);
+}
+
+type Results = Readonly<Record<string, TensorData>>;
 
 export interface FuzzCommandOptions {
   readonly count: string;
   readonly seed?: string;
   readonly nodes?: string;
+  readonly target?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -98,7 +131,9 @@ export async function fuzzCommand(options: FuzzCommandOptions): Promise<number> 
     count: number(options.count, "count"),
     ...(options.seed !== undefined && { seed: number(options.seed, "seed") }),
     ...(options.nodes !== undefined && { nodes: number(options.nodes, "nodes") }),
-  });
+    ...(options.target !== undefined &&
+      options.target.length > 0 && { targets: fuzzTargets.filter((t) => options.target?.includes(t)) }),
+  }).finally(closeJudgeDevice);
   if (options.json === true) process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);
   else {
     for (const { seed, message, shrunk } of report.failures)

@@ -8,11 +8,11 @@ import type { WeightSource } from "../ir/graph.ts";
 import { type TensorData, toNumbers } from "../ir/type.ts";
 import { createOrtSession } from "../runtime/node/ort.ts";
 import { openSafetensors } from "../runtime/node/safetensors.ts";
-import { type NodeDevice, openWebGpu } from "../runtime/node/webgpuDevice.ts";
 import { createProgramSession } from "../runtime/webgpu/program.ts";
 import { type BuiltCase, type Component, Settings, type VectorCase } from "./component.ts";
 import { attentionComponents } from "./components/attention.ts";
 import { tomeComponents } from "./components/tome.ts";
+import { judgeDevice } from "./judgeDevice.ts";
 import { type Comparable, compareTensors, type Judged, tolerance } from "./tolerance.ts";
 
 export const components: Readonly<Record<string, Component>> = { ...tomeComponents, ...attentionComponents };
@@ -184,25 +184,14 @@ async function runOnnx({ graph, inputs, parameters }: BuiltCase): Promise<Result
   return await session.run(inputs);
 }
 
-/** One device for the whole run. */
-let device: Promise<NodeDevice> | undefined;
-
 async function runWebGpu({ graph, inputs, parameters }: BuiltCase): Promise<Results> {
-  device ??= openWebGpu();
-  const { device: gpu, adapter } = await device;
+  const { device: gpu, adapter } = await judgeDevice();
   const program = emitWgsl(
     { graph, weights: new Map() },
     { device: { storageBuffers: gpu.limits.maxStorageBuffersPerShaderStage, software: adapter.software } },
   );
   await using session = await createProgramSession(gpu, program, parameters);
   return await session.run(inputs);
-}
-
-/** Lets the process end. */
-export async function closeConformDevice(): Promise<void> {
-  const open = device;
-  device = undefined;
-  (await open?.catch(() => undefined))?.close();
 }
 
 const runners: Readonly<Record<Target, (built: BuiltCase) => Results | Promise<Results>>> = {

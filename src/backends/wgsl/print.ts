@@ -13,8 +13,8 @@ const infix: Readonly<Record<string, string>> = {
   bitAnd: "&", bitOr: "|", bitXor: "^",
 }; // biome-ignore format: a table
 const calls: Readonly<Record<string, string>> = {
-  min: "min", max: "max", abs: "abs", sign: "sign", exp: "exp", log: "log", sqrt: "sqrt", rsqrt: "inverseSqrt", sin: "sin",
-  cos: "cos", floor: "floor", ceil: "ceil", trunc: "trunc", round: "round", tanh: "tanh_", erf: "erf_", log1p: "log1p_",
+  min: "min", max: "max", abs: "abs", sign: "sign", exp: "exp", log: "log", sqrt: "sqrt", rsqrt: "inverseSqrt", sin: "sin_",
+  cos: "cos_", floor: "floor", ceil: "ceil", trunc: "trunc", round: "round", tanh: "tanh_", erf: "erf_", log1p: "log1p_",
   expm1: "expm1_", pow: "pow_", isNan: "isNan_", isInf: "isInf_",
 }; // biome-ignore format: a table
 
@@ -32,6 +32,19 @@ const library: Readonly<Record<string, string>> = {
   let y = z * exp(-a * a - 1.26551223 + z * (1.00002368 + z * (0.37409196 + z * (0.09678418 + z * (-0.18628806 + z * (0.27886807 + z * (-1.13520398 + z * (1.48851587 + z * (-0.82215223 + z * 0.17087277)))))))));
   return sign(x) * (1.0 - y);
 }`,
+  // WGSL allows errors of 2^-11; quadrants of pi/2 taken off in three parts (Cody and Waite), then minimax polynomials.
+  quadrant_: `fn quadrant_(x: f32, shift: i32) -> f32 {
+  let turns = round(x * 0.63661977);
+  let r = ((x - turns * 1.5707855) - turns * 0.000010804334) - turns * 6.077094e-11;
+  let t = r * r;
+  let s = r + r * t * (-0.16666667 + t * (0.008333333 + t * (-0.00019841270 + t * 0.0000027557319)));
+  let c = 1.0 - 0.5 * t + t * t * (0.041666668 + t * (-0.0013888889 + t * (0.000024801587 - t * 2.755732e-7)));
+  let quarter = (i32(turns) + shift) & 3;
+  let size = select(s, c, (quarter & 1) == 1);
+  return select(size, -size, quarter >= 2);
+}`,
+  sin_: "fn sin_(x: f32) -> f32 { return quadrant_(x, 0); }",
+  cos_: "fn cos_(x: f32) -> f32 { return quadrant_(x, 1); }",
   log1p_: "fn log1p_(x: f32) -> f32 { let u = 1.0 + x; if (u == 1.0) { return x; } return log(u) * (x / (u - 1.0)); }",
   expm1_: `fn expm1_(x: f32) -> f32 {
   if (abs(x) < 0.25) { return x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666667 + x * (0.0083333333 + x * 0.0013888889))))); }
@@ -147,6 +160,7 @@ export class Printer {
   #call(name: string, ...args: readonly string[]): string {
     if (name === "%") return `(${args[0]} % ${args[1]})`;
     this.#used.add(name);
+    for (const needed of library[name]?.match(/\b\w+_(?=\()/g) ?? []) this.#used.add(needed);
     return `${name}(${args.join(", ")})`;
   }
 
