@@ -9,8 +9,22 @@ export type Dim = number | string;
 /** Monomial key ("batch", "batch*n", "" for the constant) to integer coefficient. */
 type Polynomial = ReadonlyMap<string, number>;
 
-const parsed = new Map<string, Polynomial>();
-const cacheLimit = 10_000; // distinct dimension texts; hostile input cannot grow the cache further
+/** Polynomials by text, of what was read or printed: two generations, the older one dropped when the newer is full. */
+let [parsed, parsedBefore] = [new Map<string, Polynomial>(), new Map<string, Polynomial>()];
+const cacheLimit = 4096; // texts in a generation
+
+function remember(text: string, p: Polynomial): Polynomial {
+  if (parsed.size >= cacheLimit) [parsed, parsedBefore] = [new Map(), parsed];
+  parsed.set(text, p);
+  return p;
+}
+
+function recall(text: string): Polynomial | undefined {
+  const known = parsed.get(text);
+  if (known !== undefined) return known;
+  const older = parsedBefore.get(text);
+  return older === undefined ? undefined : remember(text, older);
+}
 
 /** Reads dimension text into its canonical form; `bad-dimension` on anything else. */
 export function parseDim(text: string): Dim {
@@ -48,8 +62,8 @@ export function divideDims(a: Dim, b: Dim): Dim | undefined {
   const out = new Map<string, number>();
   for (const [key, coefficient] of polynomialOf(a)) {
     if (coefficient % divisorCoefficient !== 0) return undefined;
-    const atoms = key === "" ? [] : splitAtoms(key);
-    for (const atom of divisorKey === "" ? [] : splitAtoms(divisorKey)) {
+    const atoms = [...atomsOf(key)];
+    for (const atom of atomsOf(divisorKey)) {
       const at = atoms.indexOf(atom);
       if (at < 0) return undefined;
       atoms.splice(at, 1);
@@ -81,10 +95,23 @@ function floorQuotient(a: Polynomial, k: number): Polynomial {
     const remainder = coefficient - quotient * k;
     if (remainder !== 0) rest.set(key, remainder);
   }
+  if (whole.size > 0 && rest.size > 0) return sum(whole, floorQuotient(rest, k), 1); // the rest may be one division
   const left = print(rest);
   if (typeof left === "number") return whole; // a constant remainder below k adds nothing
   const atom = `${/^[A-Za-z_]\w*$/.test(left) ? left : `(${left})`}//${k}`;
+  if (nesting(atom) > maxDepth) throw new OpError("bad-dimension", `a division within ${maxDepth} others`);
   return sum(whole, new Map([[atom, 1]]), 1);
+}
+
+/** Parentheses within parentheses, as the reader counts them. */
+function nesting(text: string): number {
+  let depth = 0;
+  let most = 0;
+  for (const char of text) {
+    if (char === "(") most = Math.max(most, ++depth);
+    else if (char === ")") depth--;
+  }
+  return most;
 }
 
 /** The parts of a `(p)//k` atom; undefined for a symbol or a product of atoms. */
@@ -96,26 +123,43 @@ function divisionOf(key: string): { dividend: string; divisor: number } | undefi
 
 /** The value of a dimension once symbols are bound; `unbound-symbol` where one is missing. */
 export function evaluateDim(dim: Dim, symbols: ReadonlyMap<string, number>): number {
-  const bound = substituteDim(dim, symbols);
-  if (typeof bound === "number") return bound;
-  const missing = symbolsOf(bound).filter((s) => !symbols.has(s));
-  throw new OpError("unbound-symbol", `dimension ${dim} needs a value for ${missing.join(", ")}`);
+  if (typeof dim === "number") return dim;
+  const missing = symbolsOf(dim).filter((s) => !symbols.has(s));
+  if (missing.length > 0)
+    throw new OpError("unbound-symbol", `dimension ${dim} needs a value for ${missing.join(", ")}`);
+  const valueOf = (p: Polynomial): number => {
+    let total = 0;
+    for (const [key, coefficient] of p) {
+      let term = coefficient;
+      for (const atom of atomsOf(key)) {
+        const division = divisionOf(atom);
+        term *= division
+          ? Math.floor(valueOf(polynomialOf(division.dividend)) / division.divisor)
+          : (symbols.get(atom) as number);
+      }
+      total += term;
+    }
+    return total;
+  };
+  return valueOf(polynomialOf(dim));
 }
 
 /** Replaces symbols by sizes or other dimensions. */
-export function substituteDim(dim: Dim, symbols: ReadonlyMap<string, Dim>): Dim {
-  if (typeof dim === "number") return dim;
-  let total: Dim = 0;
-  for (const [key, coefficient] of polynomialOf(dim)) {
-    let term: Dim = coefficient;
-    for (const atom of key === "" ? [] : splitAtoms(key)) {
+export const substituteDim = (dim: Dim, symbols: ReadonlyMap<string, Dim>): Dim =>
+  typeof dim === "number" ? dim : print(substituted(polynomialOf(dim), symbols));
+
+function substituted(p: Polynomial, symbols: ReadonlyMap<string, Dim>): Polynomial {
+  let total: Polynomial = new Map();
+  for (const [key, coefficient] of p) {
+    let term: Polynomial = new Map([["", coefficient]]);
+    for (const atom of atomsOf(key)) {
       const division = divisionOf(atom);
-      const factor: Dim = division
-        ? floorDivide(substituteDim(parseDim(division.dividend), symbols), division.divisor)
-        : (symbols.get(atom) ?? atom);
-      term = multiplyDims(term, factor);
+      const factor = division
+        ? floorQuotient(substituted(polynomialOf(division.dividend), symbols), division.divisor)
+        : polynomialOf(symbols.get(atom) ?? atom);
+      term = product(term, factor);
     }
-    total = addDims(total, term);
+    total = sum(total, term, 1);
   }
   return total;
 }
@@ -130,13 +174,15 @@ export const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
 
 // Grammar: sum = ["-"] term { ("+" | "-") term }; term = factor { "*" factor };
 //          factor = (integer | symbol | "(" sum ")") [ "//" integer ]
-const maxDimText = 4000; // characters
-const maxTerms = 128;
+// The limits hold for what is read and for what arithmetic gives, so that every canonical text can be read again.
+const maxDimText = 4000; // characters, of a text and of a polynomial's monomials together
+const maxTerms = 512;
+const maxDegree = 64; // factors of a monomial
 const maxDepth = 16; // nested parentheses
 
 function polynomialOf(dim: Dim): Polynomial {
   if (typeof dim === "number") return new Map(dim === 0 ? [] : [["", dim]]);
-  const known = parsed.get(dim);
+  const known = recall(dim);
   if (known !== undefined) return known;
   const bad = () => new OpError("bad-dimension", `${JSON.stringify(dim.slice(0, 60))} is not a dimension`);
   if (dim.length > maxDimText) throw bad();
@@ -186,8 +232,7 @@ function polynomialOf(dim: Dim): Polynomial {
   };
   const result = readSum(0);
   if (at !== tokens.length) throw bad();
-  if (parsed.size < cacheLimit) parsed.set(dim, result);
-  return result;
+  return remember(dim, result);
 }
 
 /** A coefficient that arithmetic kept exact. */
@@ -203,24 +248,41 @@ function sum(a: Polynomial, b: Polynomial, sign: number): Polynomial {
     if (total === 0) out.delete(key);
     else out.set(key, total);
   }
-  return out;
+  return bounded(out);
 }
 
 function product(a: Polynomial, b: Polynomial): Polynomial {
-  if (a.size * b.size > maxTerms * 8) throw new OpError("bad-dimension", `a product of ${a.size} by ${b.size} terms`);
+  if (a.size * b.size > maxTerms * 4) throw new OpError("bad-dimension", `a product of ${a.size} by ${b.size} terms`);
   const out = new Map<string, number>();
   for (const [ka, ca] of a)
     for (const [kb, cb] of b) {
-      const key = [...(ka === "" ? [] : splitAtoms(ka)), ...(kb === "" ? [] : splitAtoms(kb))].sort().join("*");
+      const key = ka === "" ? kb : kb === "" ? ka : joined(ka, kb);
       const total = exact((out.get(key) ?? 0) + exact(ca * cb));
       if (total === 0) out.delete(key);
       else out.set(key, total);
     }
-  return out;
+  return bounded(out);
 }
+
+function joined(ka: string, kb: string): string {
+  const atoms = [...splitAtoms(ka), ...splitAtoms(kb)];
+  if (atoms.length > maxDegree) throw new OpError("bad-dimension", `a product of more than ${maxDegree} factors`);
+  return atoms.sort().join("*");
+}
+
+function bounded(p: Polynomial): Polynomial {
+  let length = 0;
+  for (const key of p.keys()) length += key.length + 1; // with the sign before it
+  if (p.size > maxTerms || length > maxDimText)
+    throw new OpError("bad-dimension", `a dimension of ${p.size} terms grew too long`);
+  return p;
+}
+
+const atomsOf = (key: string): readonly string[] => (key === "" ? [] : splitAtoms(key));
 
 /** Splits "a*(b*c)//2" at the stars outside parentheses. */
 function splitAtoms(key: string): string[] {
+  if (!key.includes("(")) return key.split("*");
   const atoms: string[] = [];
   let depth = 0;
   let start = 0;
@@ -241,16 +303,19 @@ const stripParentheses = (text: string): string =>
 
 /** Terms by falling degree then name, the constant last; a constant alone is a number. */
 function print(p: Polynomial): Dim {
-  const terms = [...p].filter(([, c]) => c !== 0);
-  if (terms.length === 0) return 0;
-  if (terms.length === 1 && (terms[0] as [string, number])[0] === "") return (terms[0] as [string, number])[1];
-  const degree = (key: string) => (key === "" ? 0 : splitAtoms(key).length);
-  terms.sort(([a], [b]) => degree(b) - degree(a) || (a < b ? -1 : 1));
+  if (p.size === 0) return 0;
+  const constant = p.size === 1 ? p.get("") : undefined;
+  if (constant !== undefined) return constant;
+  const terms = Array.from(p, ([key, coefficient]) => ({ key, coefficient, degree: atomsOf(key).length }));
+  terms.sort((a, b) => b.degree - a.degree || (a.key < b.key ? -1 : 1));
   let text = "";
-  for (const [key, coefficient] of terms) {
+  for (const { key, coefficient } of terms) {
     const sign = coefficient < 0 ? "-" : text === "" ? "" : "+";
     const size = Math.abs(coefficient);
     text += `${sign}${key === "" ? size : size === 1 ? key : `${size}*${key}`}`;
   }
+  if (text.length > maxDimText)
+    throw new OpError("bad-dimension", `a dimension of ${p.size} terms and ${text.length} characters`);
+  if (recall(text) === undefined) remember(text, p);
   return text;
 }
