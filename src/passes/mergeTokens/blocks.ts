@@ -110,23 +110,25 @@ export function dependsOnInput(graph: Graph): ReadonlySet<Value> {
   return varies;
 }
 
-/** How many tokens at the front of a stream come from parameters alone (class, distillation): 0, 1 or 2. */
+/**
+ * How many tokens at the front of a stream come from parameters alone (class, distillation): 0, 1 or 2. They may have
+ * been joined one after the other.
+ */
 export function leadingTokens(stream: Value, varies: ReadonlySet<Value>): number {
+  let count = 0;
   let at = stream;
   for (;;) {
     const { producer } = at;
-    if (producer.op === "concat" && producer.attrs["axis"] === 1) {
-      let count = 0;
+    const joins = producer.op === "concat" && producer.attrs["axis"] === 1;
+    if (joins)
       for (const part of producer.operands) {
         const tokens = part.type.shape[1];
         if (varies.has(part) || typeof tokens !== "number") break;
         count += tokens;
       }
-      if (count > 0) return Math.min(count, 2);
-    }
-    // Down the side that varies; at an addition the first such side is the stream.
+    // Down the side that varies, as long as it holds the same tokens; at an addition the first such side is the stream.
     const next = producer.operands.find((operand) => varies.has(operand) && operand.type.shape.length === 3);
-    if (next === undefined) return 0;
+    if (next === undefined || (!joins && next.type.shape[1] !== at.type.shape[1])) return Math.min(count, 2);
     at = next;
   }
 }
