@@ -2,13 +2,13 @@ import { compileError, type Loc, unknownLoc } from "../../ir/diagnostic.ts";
 import { isStatic } from "../../ir/dim.ts";
 import type { Graph, Output, Value } from "../../ir/graph.ts";
 import { largestMerge } from "../../ir/ops/tokens.ts";
-import type { Dim } from "../../ir/type.ts";
+import { type Dim, dtypes, formatType } from "../../ir/type.ts";
 import { type Pass, type PassContext, patternNotFound } from "../pass.ts";
 import { copyNode, madeBy, type Rebuild, rebuildGraph } from "../rebuild.ts";
 import { type Block, dependsOnInput, findBlocks, leadingTokens } from "./blocks.ts";
 import { mergeExample } from "./example.ts";
 import { type Reduction, reductionSchedule } from "./schedule.ts";
-import { TokenStreams, type Tokens } from "./stream.ts";
+import { castTo, type Place, TokenStreams, type Tokens } from "./stream.ts";
 
 export interface MergeTokensOptions {
   /** Tokens merged in each block; clamped to half of those that are not protected. */
@@ -48,6 +48,7 @@ export function mergeTokens(options: MergeTokensOptions): Pass {
         );
       const schedule = reductionSchedule(found.blocks.length, options.r);
       if (schedule.every((r) => r === 0) && !track) return graph;
+      refuseMerged(graph);
       const protect = options.protect ?? leadingTokens(residualStream(first), dependsOnInput(graph));
       if (![0, 1, 2].includes(protect))
         throw compileError("bad-option", `mergeTokens: protect is 0, 1 or 2, got ${protect}`);
@@ -59,6 +60,16 @@ export function mergeTokens(options: MergeTokensOptions): Pass {
       return rebuild(graph, found.blocks, { ...settings, source: track }, context, true).graph;
     },
   };
+}
+
+/** Merging again would count tokens that stand for several patches as one. */
+function refuseMerged(graph: Graph): void {
+  const merged = graph.nodes.find((node) => node.op === "tokenMatch");
+  if (merged === undefined) return;
+  throw compileError("cannot-merge", "mergeTokens: the tokens of this graph are merged already", {
+    loc: merged.locs[0] as Loc,
+    help: "merge once, with r as a list for other numbers per block",
+  });
 }
 
 /** The residual stream that a block adds to. */
@@ -108,7 +119,7 @@ function rebuild(
               );
           }),
         );
-        if (report && merged.tokens !== undefined) context.fired("mergeTokens", merge.block.attention);
+        if (report && merged.fired) context.fired("mergeTokens", merge.block.attention);
         results = [merged.value];
         last = merged.tokens ?? last;
       }
@@ -121,7 +132,7 @@ function rebuild(
             restores = true;
             values.set(
               output.name,
-              place.tokens.source === undefined ? result : restore(result, place.axis, place.tokens, output, rebuild),
+              place.tokens.source === undefined ? result : restore(result, place, place.tokens.source, output, rebuild),
             );
           }
         }
@@ -139,17 +150,19 @@ function rebuild(
 }
 
 /** Copies each merged token back to every place it came from: source^T x. */
-function restore(value: Value, axis: number, tokens: Tokens, output: Output, { b }: Rebuild): Value {
-  if (axis !== 1 || value.type.shape.length !== 3 || value.type.dtype !== "f32")
+function restore(value: Value, place: Place, source: Value, output: Output, { b }: Rebuild): Value {
+  const { dtype, shape } = value.type;
+  const [batch, tokens] = source.type.shape as readonly [Dim, Dim, Dim];
+  if (place.axis !== 1 || shape.length !== 3 || shape[0] !== batch || shape[1] !== tokens || dtype !== "f32")
     throw compileError(
       "cannot-merge",
-      `output ${output.name} holds merged tokens on axis ${axis} and cannot be restored`,
+      `output ${output.name} holds merged tokens in ${formatType(value.type)} and cannot be restored`,
       {
         loc: output.value.producer.locs[0] as Loc,
         help: "only f32 outputs [batch, tokens, channels] can",
       },
     );
-  return b.matmul(b.transpose(tokens.source as Value, { perm: [0, 2, 1] }), value);
+  return b.matmul(b.transpose(source, { perm: [0, 2, 1] }), value);
 }
 
 /** Matches on the keys averaged over heads and merges the residual sum. */
@@ -161,35 +174,38 @@ function mergeBlock(
   streams: TokenStreams,
   { protect, source: trackSource }: Settings,
   clamped: (most: number) => void,
-): { value: Value; tokens: Tokens | undefined } {
+): { value: Value; tokens: Tokens | undefined; fired: boolean } {
   const { b } = rebuild;
   const old = residual.results[0] as Value;
   const before = streams.placeOf(old)?.tokens;
   const [batch, count, channels] = x.type.shape as readonly [Dim, Dim, Dim];
   const original = before?.before ?? count;
-  const ones = (): Value => b.full({ dtype: x.type.dtype, shape: [batch, count, 1] }, 1);
+  const ones = (): Value => b.full({ dtype: "f32", shape: [batch, count, 1] }, 1);
   const identity = (): Value => {
     const shape = [count, count];
     const same = b.equal(b.iota({ shape, axis: 0 }), b.iota({ shape, axis: 1 }));
-    return b.broadcast(b.cast(same, { to: x.type.dtype }), { shape: [batch, count, count], axes: [0] });
+    return b.broadcast(b.cast(same, { to: "f32" }), { shape: [batch, count, count], axes: [0] });
   };
   const most = largestMerge(count, protect);
   const r = isStatic(most) ? Math.min(wanted, most) : wanted;
   if (r < wanted && isStatic(most)) clamped(most);
   if (r <= 0) {
     // Nothing to merge here; tracking still wants sizes and sources from the first block on.
-    if (!trackSource || before !== undefined) return { value: x, tokens: before };
+    if (!trackSource || before !== undefined) return { value: x, tokens: before, fired: false };
     const tokens: Tokens = { before: original, count, sizes: ones(), source: identity() };
     streams.set(old, { tokens, axis: 1, outer: 1, inner: 1 });
-    return { value: x, tokens };
+    return { value: x, tokens, fired: false };
   }
-  const metric = b.reduceMean(rebuild.of(attention.operands[1] as Value), { axes: [1] });
+  const keys = rebuild.of(attention.operands[1] as Value);
+  // In f16 scores 3 matchings of 100 fall out differently, in bf16 23 (docs/papers/03-tocom.md, section 2.2).
+  const wide = dtypes[keys.type.dtype].bits < 32 ? b.cast(keys, { to: "f32" }) : keys;
+  const metric = b.reduceMean(wide, { axes: [1] });
   const [kept, from, to] = b.tokenMatch(metric, { r, protect });
   const merge = (value: Value, reduce: "sum" | "max") => b.tokenMerge(value, kept, from, to, { protect, reduce });
   const known = before?.sizes;
   const spread = (sizes: Value, channels: Dim) => {
     const shape = [batch, sizes.type.shape[1] as Dim, channels];
-    return b.broadcast(b.reshape(sizes, { shape: shape.slice(0, 2) }), { shape, axes: [2] });
+    return b.broadcast(b.reshape(castTo(b, sizes, x), { shape: shape.slice(0, 2) }), { shape, axes: [2] });
   };
   const total = merge(known === undefined ? x : b.mul(x, spread(known, channels)), "sum");
   const sizes = merge(known ?? ones(), "sum");
@@ -197,5 +213,5 @@ function mergeBlock(
   const source = trackSource ? merge(before?.source ?? identity(), "max") : undefined;
   const tokens: Tokens = { before: original, count: value.type.shape[1] as Dim, sizes, source };
   streams.set(old, { tokens, axis: 1, outer: 1, inner: 1 });
-  return { value, tokens };
+  return { value, tokens, fired: true };
 }

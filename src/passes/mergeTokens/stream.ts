@@ -1,6 +1,6 @@
 // Carries a shorter token axis through the rest of a graph: which axis of each value holds the tokens, and how every
 // op downstream has to be written for fewer of them.
-import { createBuilder } from "../../ir/builder.ts";
+import { type Builder, createBuilder } from "../../ir/builder.ts";
 import { compileError, type Loc } from "../../ir/diagnostic.ts";
 import { addDims, divideDims, multiplyDims, productOfDims, subtractDims } from "../../ir/dim.ts";
 import type { Attrs, Node, Value } from "../../ir/graph.ts";
@@ -12,7 +12,7 @@ import { copyNode, type Rebuild } from "../rebuild.ts";
 export interface Tokens {
   readonly before: Dim;
   readonly count: Dim;
-  /** f32[batch, count, 1]: patches each token stands for; undefined while every one is 1. */
+  /** f32[batch, count, 1] in a network of any dtype: patches each token stands for; undefined while every one is 1. */
   readonly sizes: Value | undefined;
   /** f32[batch, count, before merging]: 1 where an original token ended up. */
   readonly source: Value | undefined;
@@ -41,17 +41,25 @@ const samePlace = (a: Place, b: Place): boolean =>
   a.tokens === b.tokens && a.axis === b.axis && a.outer === b.outer && a.inner === b.inner;
 const sizeAt = ({ tokens, outer, inner }: Place): Dim => multiplyDims(multiplyDims(outer, tokens.count), inner);
 
+/** Sizes in the dtype of what they weigh. */
+export function castTo(b: Builder, sizes: Value, { type: { dtype } }: Value): Value {
+  return sizes.type.dtype === dtype ? sizes : b.cast(sizes, { to: dtype });
+}
+
 export class TokenStreams {
   readonly #places = new Map<Value, Place>();
   readonly #slices = new Map<Tokens, Map<number, Tokens>>();
   readonly #protect: number;
   readonly #proportional: boolean;
   readonly #registry: Registry;
+  /** The composite that tokens are followed through, where they are. */
+  readonly #within: string | undefined;
 
-  constructor(options: { protect: number; proportional: boolean; registry: Registry }) {
+  constructor(options: { protect: number; proportional: boolean; registry: Registry; within?: string }) {
     this.#protect = options.protect;
     this.#proportional = options.proportional;
     this.#registry = options.registry;
+    this.#within = options.within;
   }
 
   placeOf(value: Value): Place | undefined {
@@ -106,6 +114,7 @@ export class TokenStreams {
       protect: this.#protect,
       proportional: this.#proportional,
       registry: this.#registry,
+      within: node.op,
     });
     const scratch = createBuilder(this.#registry);
     const map = new Map<Value, Value>();
@@ -155,21 +164,34 @@ export class TokenStreams {
     if (extras.length > 0)
       throw new CannotFollow("attention has a mask or bias whose size is tied to the number of tokens");
     if (node.attrs["causal"] === true) throw new CannotFollow("merged tokens enter a causal attention");
+    if ((node.attrs["left"] as number) >= 0 || (node.attrs["right"] as number) >= 0)
+      throw new CannotFollow("merged tokens enter a windowed attention, which reads them by position");
     for (const place of [query, key, value])
       if (place !== undefined && (place.axis !== 2 || packed(place)))
         throw new CannotFollow("attention does not find its tokens on axis 2");
     if (key?.tokens !== value?.tokens) throw new CannotFollow("keys and values have lost different tokens");
     const { b } = rebuild;
     const operands = node.operands.map(rebuild.of);
-    const sizes = this.#proportional ? key?.tokens.sizes : undefined;
+    const sizes = this.#proportional && key !== undefined ? this.sizesOf(key.tokens) : undefined;
     const attrs: Record<string, unknown> = { ...node.attrs };
     if (sizes !== undefined) {
-      operands.push(b.log(b.reshape(sizes, { shape: sizes.type.shape.slice(0, 2) })));
+      const logSize = b.log(b.reshape(sizes, { shape: sizes.type.shape.slice(0, 2) }));
+      operands.push(castTo(b, logSize, operands[0] as Value));
       attrs["extras"] = ["logSize"];
     }
     const results = b.make("attention", operands, attrs);
     if (query !== undefined) for (const result of node.results) this.set(result, query);
     return results;
+  }
+
+  /** Sizes to weigh tokens by. A composite that is kept whole could not take them in. */
+  sizesOf({ sizes }: Tokens): Value | undefined {
+    if (this.#within !== undefined && sizes !== undefined)
+      throw new CannotFollow(
+        `${this.#within} mixes tokens, and merged ones have to be weighed by size inside it`,
+        "write it out with decompose before merging",
+      );
+    return sizes;
   }
 
   /** The tokens from `start` on; the same object for the same slice. */
@@ -178,13 +200,13 @@ export class TokenStreams {
     this.#slices.set(tokens, known);
     const cached = known.get(start);
     if (cached !== undefined) return cached;
-    const cut = (value: Value | undefined) =>
-      value === undefined ? undefined : b.slice(value, { axis: 1, start, end: tokens.count });
+    const cut = (value: Value | undefined, axis: number) =>
+      value === undefined ? undefined : b.slice(value, { axis, start, end: value.type.shape[axis] as Dim });
     const made: Tokens = {
       before: subtractDims(tokens.before, start),
       count: subtractDims(tokens.count, start),
-      sizes: cut(tokens.sizes),
-      source: cut(tokens.source),
+      sizes: cut(tokens.sizes, 1),
+      source: cut(cut(tokens.source, 1), 2), // protected tokens hold themselves alone
     };
     known.set(start, made);
     return made;
@@ -223,7 +245,7 @@ const followers: { readonly [K in Form<Attrs>["kind"]]: Follower<K> } = {
   reduction(streams, node, form, places, rebuild) {
     const place = places[0] as Place;
     const axes = form.axes(node.attrs, node.operands[0]?.type.shape.length ?? 0);
-    if (axes.includes(place.axis)) return reduceTokens(node, place, axes, rebuild);
+    if (axes.includes(place.axis)) return reduceTokens(streams, node, place, axes, rebuild);
     const kept = node.attrs["keepDims"] === true ? 0 : axes.filter((axis) => axis < place.axis).length;
     return keep(streams, node, { ...place, axis: place.axis - kept }, copyNode(node, rebuild));
   },
@@ -307,9 +329,15 @@ function fit(operand: Value, place: Place, rebuild: Rebuild): Value {
  * A mean over tokens becomes the mean over the patches they stand for: sum of size * token over the number before
  * merging (ToMe's MAE patch). A sum likewise. Without sizes the plain reduction stays.
  */
-function reduceTokens(node: Node, place: Place, axes: readonly number[], rebuild: Rebuild): readonly Value[] {
+function reduceTokens(
+  streams: TokenStreams,
+  node: Node,
+  place: Place,
+  axes: readonly number[],
+  rebuild: Rebuild,
+): readonly Value[] {
   const { b } = rebuild;
-  const { sizes, before } = place.tokens;
+  const { before } = place.tokens;
   const x = rebuild.of(node.operands[0] as Value);
   const averages = node.op === "reduceMean";
   if ((!averages && node.op !== "reduceSum") || packed(place) || x.type.shape.length !== 3 || place.axis !== 1)
@@ -317,8 +345,9 @@ function reduceTokens(node: Node, place: Place, axes: readonly number[], rebuild
       `${node.op} over merged tokens has no weighted form`,
       "only sums and means over [batch, tokens, channels] do",
     );
+  const sizes = streams.sizesOf(place.tokens);
   if (sizes === undefined) return copyNode(node, rebuild);
-  const wide = b.broadcast(b.reshape(sizes, { shape: sizes.type.shape.slice(0, 2) }), {
+  const wide = b.broadcast(b.reshape(castTo(b, sizes, x), { shape: sizes.type.shape.slice(0, 2) }), {
     shape: x.type.shape,
     axes: [2],
   });
@@ -377,7 +406,10 @@ const viewRules: Readonly<Record<string, ViewRule>> = {
       throw new CannotFollow("slice picks tokens by position");
     if (end === before) {
       if (start > streams.protect)
-        throw new CannotFollow(`slice drops the first ${start} tokens`, `protect=${start} keeps them in place`);
+        throw new CannotFollow(
+          `slice drops the first ${start} tokens by position, but only the first ${streams.protect} stay in place`,
+          start <= 2 ? `protect=${start} keeps them in place` : undefined,
+        );
       const tokens = start === 0 ? place.tokens : streams.tail(place.tokens, start, rebuild);
       return keep(streams, node, { ...place, tokens }, copyNode(node, rebuild, { ...node.attrs, end: count }));
     }
