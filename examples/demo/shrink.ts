@@ -152,9 +152,8 @@ async function mergedGroups(
   if (r === 0) return every;
   const { model } = lower(fashionVit, { passes: [mergeTokens({ r, track: true })] });
   await using session = await createOrtSession(emitOnnx({ graph: model.graph, weights }));
-  const { tokenSource } = await session.run(inputs(pictures, 0, shown));
-  const [, merged, tokens] = tokenSource?.shape as readonly [number, number, number];
-  const source = tokenSource?.values as Float32Array;
+  const { shape, values: source } = (await session.run(inputs(pictures, 0, shown)))["tokenSource"] as TensorData;
+  const [, merged, tokens] = shape as readonly [number, number, number];
   return every.map((group, picture) =>
     group.map((token) => {
       for (let to = 0; to < merged; to++) if (source[(picture * merged + to) * tokens + token] === 1) return to;
