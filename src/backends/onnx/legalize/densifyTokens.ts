@@ -41,14 +41,15 @@ graph @best(%x: f32[1,4,3], %score: f32[1,4]) {
   %5 = less(%4, %3) : bool[1,4,4]
   %6 = equal(%0, %1) : bool[1,4,4]
   %7 = and(%6, %5) : bool[1,4,4]
-  %8 = or(%2, %7) : bool[1,4,4]
-  %9 = cast(%8) {to="f32"} : f32[1,4,4]
-  %10 = reduceSum(%9) {axes=[2]} : f32[1,4]
-  %11 = broadcast(%10) {shape=[1,4,4], axes=[1]} : f32[1,4,4]
-  %12 = equal(%11, %3) : bool[1,4,4]
-  %13 = cast(%12) {to="f32"} : f32[1,4,4]
-  %14 = matmul(%13, %x) : f32[1,4,3]
-  return y: %14
+  %8 = cast(%2) {to="f32"} : f32[1,4,4]
+  %9 = cast(%7) {to="f32"} : f32[1,4,4]
+  %10 = add(%8, %9) : f32[1,4,4]
+  %11 = reduceSum(%10) {axes=[2]} : f32[1,4]
+  %12 = broadcast(%11) {shape=[1,4,4], axes=[1]} : f32[1,4,4]
+  %13 = equal(%12, %3) : bool[1,4,4]
+  %14 = cast(%13) {to="f32"} : f32[1,4,4]
+  %15 = matmul(%14, %x) : f32[1,4,3]
+  return y: %15
 }`,
   },
   run(graph, context) {
@@ -128,8 +129,10 @@ function permutation(b: Builder, scores: Value, descending: boolean): Value {
   const better = descending ? b.greater(other, own) : b.less(other, own);
   const rows = b.iota({ shape, axis: 1, dtype: "f32" });
   const earlier = b.less(b.iota({ shape, axis: 2, dtype: "f32" }), rows);
-  const before = b.or(better, b.and(b.equal(other, own), earlier));
-  const rank = b.reduceSum(b.cast(before, { to: "f32" }), { axes: [2] });
+  const tied = b.and(b.equal(other, own), earlier);
+  // A score is better or tied, never both; ONNX Runtime's WebGPU provider has no Or.
+  const before = b.add(b.cast(better, { to: "f32" }), b.cast(tied, { to: "f32" }));
+  const rank = b.reduceSum(before, { axes: [2] });
   return b.cast(b.equal(b.broadcast(rank, { shape, axes: [1] }), rows), { to: "f32" });
 }
 
