@@ -12,11 +12,15 @@ import { loadSamples, type OpSample, sampleGraph } from "../../samples/load.ts";
 // slower sister, `TAMIS_ALL_SAMPLES=1 npx vitest run test/backends/wgsl`.
 const everySample = process.env["TAMIS_ALL_SAMPLES"] === "1";
 
-/** Kinds that WGSL computes as they are: 32 bits wide, or integers and booleans that widen without loss. */
+/**
+ * Kinds that WGSL computes as they are: 32 bits wide, or integers and booleans that widen without loss. NaN and
+ * infinities are left out: WGSL lets a device assume that there are none (section 15.7.2).
+ */
 const runs = ({ operands, results }: OpSample): boolean =>
-  [...operands, ...results].every(({ dtype, shape }) => {
+  [...operands, ...results].every(({ dtype, shape, values }) => {
     const { kind, bits } = dtypes[dtype];
-    return registerOf(dtype) !== undefined && (kind !== "float" || bits === 32) && !shape.includes(0);
+    const finite = kind !== "float" || Array.from(values, Number).every(Number.isFinite);
+    return registerOf(dtype) !== undefined && (kind !== "float" || bits === 32) && !shape.includes(0) && finite;
   });
 
 const samples = loadSamples().filter(runs);
