@@ -11,5 +11,5 @@ export default defineConfig({
       { find: /^tamis\/models$/, replacement: source("./src/models/index.ts") },
     ],
   },
-  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, pool: "forks" },
+  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 120_000, pool: "forks" },
 });
