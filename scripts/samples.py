@@ -180,8 +180,16 @@ def elementwise():
         by = np.array([1, limits.bits - 1, 4, 0], dtype)
         case("elementwise", "shiftLeft", [x, by], on_integers(lambda a, b: a << b)(x, by))
         case("elementwise", "shiftRight", [x, by], on_integers(lambda a, b: a >> b)(x, by), "keeps the sign of signed types")
-    wide = np.array([2**40 + 5, -1], np.int64)
-    case("elementwise", "bitAnd", [wide, wide], wide & wide, "i64 beyond 32 bits")
+    wide, mask = np.array([2**40 + 5, -1, -(2**45)], np.int64), np.array([2**41 - 1, 2**40, 3 * 2**44], np.int64)
+    for op, fn in {"bitAnd": np.bitwise_and, "bitOr": np.bitwise_or, "bitXor": np.bitwise_xor}.items():
+        case("elementwise", op, [wide, mask], fn(wide, mask), "i64 beyond 32 bits")
+    one("bitNot", np.bitwise_not, wide, "i64 beyond 32 bits")
+    by = np.array([3, 40, 1], np.int64)
+    case("elementwise", "shiftLeft", [wide, by], np.left_shift(wide, by), "i64 beyond 32 bits")
+    case("elementwise", "shiftRight", [wide, by], np.right_shift(wide, by), "i64 beyond 32 bits")
+    far = np.array([2**40, 2**62, -(2**62)], np.int64)
+    case("elementwise", "mul", [far, far], far * far, "i64 products beyond 2^63 wrap")
+    case("elementwise", "add", [far * 2, far], far * 2 + far, "i64 sums wrap")
 
     numeric = {
         "add": (lambda a, b: a + b, lambda a, b: a + b),
@@ -215,6 +223,8 @@ def elementwise():
     case("elementwise", "div", [a, b], on_integers(truncated)(a, b), "toward zero; the least number over -1 wraps")
     a, b = np.array([5.5, -5.5, 5.5, -5.5, 3, -3], F), np.array([2, 2, -2, -2, 3, 3], F)
     case("elementwise", "mod", [a, b], np.mod(f64(a), f64(b)), "the divisor's sign")
+    a, b = np.array([5, -5, 5, -5, 0, inf, 1, nan, 1, -6, 6], F), np.array([inf, inf, -inf, -inf, inf, 2, 0, 1, nan, 3, -3], F)
+    case("elementwise", "mod", [a, b], np.mod(f64(a), f64(b)), "special values")
     a, b = np.array([2, -2, 4, 0, 0, -8, 9], F), np.array([3, 3, -0.5, 0, 2, 2, 0.5], F)
     case("elementwise", "pow", [a, b], np.power(f64(a), f64(b)))
     a, b = np.array([2, 0.5, -2, 0, nan, inf], F), np.array([inf, inf, 0.5, -1, 0, 0], F)
@@ -300,6 +310,7 @@ def reduce():
         over(op, fn, np.zeros((0, 2), F), [1], "no result")
         over(op, fn, np.array([[nan, 1], [-inf, 2], [-inf, -inf]], F), [1], "NaN and minus infinity")
         over(op, fn, np.array([[inf, 1], [inf, inf]], F), [1], "infinity")
+        over(op, fn, np.array([[1, inf, 2], [-inf, inf, 0]], F), [1], "infinity in the middle")
         over(op, fn, np.array([1.5], F), [0])
         if op not in ("reduceMean", "logSumExp"):
             over(op, fn, ints(3, 3, low=-5, high=5), [1])
@@ -385,6 +396,7 @@ def shape():
         pad(ints(2, 3), [0, 1], [1, 2], mode)
         pad(rand(5), [-1], [2], mode)
         pad(rand(2, 3), [0, 0], [0, 0], mode)
+        pad(np.zeros((0, 2), F), [0, 1], [0, 1], mode)
     pad(rand(1), [2], [2], "edge")
     for parts, axis in (([rand(2, 2), rand(2, 3)], 1), ([rand(1, 2), rand(3, 2), rand(1, 2)], 0), ([rand(2)], 0), ([ints(2, 0, 2), ints(2, 1, 2)], 1), ([np.array([True]), np.array([False, True])], 0), ([rand(2, 2, 1), rand(2, 2, 2)], 2)):
         case("shape", "concat", parts, np.concatenate(parts, axis), axis=axis)

@@ -109,9 +109,32 @@ export function allocate(dtype: DType, count: number): Elements {
 export function tensorData(dtype: DType, shape: readonly number[], numbers: ArrayLike<number>): TensorData {
   const values = allocate(dtype, numbers.length);
   if (values instanceof BigInt64Array)
-    for (let i = 0; i < numbers.length; i++) values[i] = BigInt(numbers[i] as number);
+    for (let i = 0; i < numbers.length; i++) values[i] = toInt64(numbers[i] as number);
   else values.set(numbers as ArrayLike<number> & Iterable<number>);
   return { dtype, shape, values };
+}
+
+const [leastInt64, mostInt64] = [-(2n ** 63n), 2n ** 63n - 1n];
+
+/** A number toward zero as a 64-bit integer: the nearest one where it is out of range, 0 for NaN. */
+export function toInt64(x: number): bigint {
+  if (Number.isNaN(x)) return 0n;
+  if (Math.abs(x) < 2 ** 63) return BigInt(Math.trunc(x));
+  return x < 0 ? leastInt64 : mostInt64;
+}
+
+/** The least and the largest number of a dtype. */
+export function rangeOf(dtype: DType): readonly [number, number] {
+  const { kind, bits } = dtypes[dtype];
+  if (kind === "float") return [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+  if (kind === "signed") return [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1];
+  return [0, kind === "bool" ? 1 : 2 ** bits - 1];
+}
+
+/** Whether a dtype has this number: integers and booleans have whole numbers in their range, floats all. */
+export function isNumberOf(x: number, dtype: DType): boolean {
+  const [least, most] = rangeOf(dtype);
+  return isFloat(dtype) || (Number.isInteger(x) && x >= least && x <= most);
 }
 
 /** The contents as plain f64 numbers (i64 beyond 2^53 loses its low bits). */

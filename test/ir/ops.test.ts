@@ -13,14 +13,6 @@ const samples = loadSamples();
 const names = Object.keys(ops) as OpName[];
 const samplesOf = (op: OpName) => samples.filter((sample) => sample.op === op);
 
-/** Samples that the reference gets wrong today, each a defect to mend; the entry goes with the mending. */
-const defects: ReadonlySet<string> = new Set([
-  // Bit operations work on 32 bits.
-  "bitAnd: i64 beyond 32 bits",
-  // inf - inf inside the fold.
-  "logSumExp: infinity",
-]);
-
 describe("samples", () => {
   test.each(names)("%s has samples", (op) => {
     expect(samplesOf(op).length).toBeGreaterThan(0);
@@ -31,9 +23,7 @@ describe("samples", () => {
   });
 
   for (const sample of samples)
-    test(`${sample.name} is what the reference computes`, {
-      fails: defects.has(`${sample.op}: ${sample.note}`),
-    }, () => {
+    test(`${sample.name} is what the reference computes`, () => {
       expectSample(sample, "F32");
       // In f64 the constants inside an op (an epsilon, a scale) are not rounded to f32 either.
       const wide = widened(sample);

@@ -1,5 +1,5 @@
 import type { IntScalar, Scalar } from "../op.ts";
-import { type Dim, type DType, dtypes } from "../type.ts";
+import { type Dim, type DType, dtypes, toInt64 } from "../type.ts";
 
 const truth = (condition: boolean): number => (condition ? 1 : 0);
 
@@ -11,7 +11,7 @@ export const numberScalar: Scalar<number> = {
   mul: (a, b) => a * b,
   div: (a, b) => a / b,
   intDiv: (a, b) => Math.trunc(a / b),
-  mod: (a, b) => a - b * Math.floor(a / b),
+  mod: floorMod,
   pow: (a, b) => (a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : a ** b), // IEEE 754; ** gives NaN
   min: (a, b) => Math.min(a, b),
   max: (a, b) => Math.max(a, b),
@@ -51,9 +51,37 @@ export const numberScalar: Scalar<number> = {
   cast: (a, _from, to) => castNumber(a, to),
 };
 
-/** The same for integers: products keep their low 32 (of 64-bit kinds: 53) bits, as wrap-around wants them. */
-export const integerScalar = (dtype: DType): Scalar<number> =>
-  dtypes[dtype].bits === 64 ? numberScalar : { ...numberScalar, mul: Math.imul };
+/** `%` with the sign of the divisor, also of a zero: exact, and finite for an infinite divisor of equal sign. */
+function floorMod(a: number, b: number): number {
+  const rest = a % b;
+  if (rest === 0) return b < 0 ? -0 : 0;
+  return rest < 0 === b < 0 ? rest : rest + b;
+}
+
+/** The same for integers of 32 bits and below: products keep their low 32 bits, as wrap-around wants them. */
+const narrowScalar: Scalar<number> = { ...numberScalar, mul: Math.imul };
+
+/** 64-bit integers as f64 numbers: exact up to 2^53, beyond it wrapped exactly and then rounded to 53 bits. */
+const wideScalar: Scalar<number> = {
+  ...numberScalar,
+  add: (a, b) => wide(a + b, () => toInt64(a) + toInt64(b)),
+  sub: (a, b) => wide(a - b, () => toInt64(a) - toInt64(b)),
+  mul: (a, b) => wide(a * b, () => toInt64(a) * toInt64(b)),
+  neg: (a) => wide(-a, () => -toInt64(a)),
+  abs: (a) => wide(Math.abs(a), () => (a < 0 ? -toInt64(a) : toInt64(a))),
+  bitAnd: (a, b) => wrap64(toInt64(a) & toInt64(b)),
+  bitOr: (a, b) => wrap64(toInt64(a) | toInt64(b)),
+  bitXor: (a, b) => wrap64(toInt64(a) ^ toInt64(b)),
+  bitNot: (a) => wrap64(~toInt64(a)),
+  // By at most 63 places, as the shift ops state; a huge one would not fit in memory.
+  shiftLeft: (a, b) => wrap64(toInt64(a) << (toInt64(b) & 63n)),
+  shiftRight: (a, b) => wrap64(toInt64(a) >> (toInt64(b) & 63n)),
+};
+
+export const integerScalar = (dtype: DType): Scalar<number> => (dtypes[dtype].bits === 64 ? wideScalar : narrowScalar);
+
+const wrap64 = (x: bigint): number => Number(BigInt.asIntN(64, x));
+const wide = (x: number, exactly: () => bigint): number => (Math.abs(x) <= 2 ** 53 ? x : wrap64(exactly()));
 
 function roundHalfEven(x: number): number {
   const below = Math.floor(x);
@@ -67,13 +95,17 @@ export function castNumber(x: number, to: DType): number {
   const { kind } = dtypes[to];
   if (kind === "bool") return truth(x !== 0);
   if (kind === "float") return x;
-  return wrap(Number.isNaN(x) ? 0 : Math.trunc(x), to);
+  return wrap(Math.trunc(x), to);
 }
 
-/** Two's complement wrap-around of an integer result; floats pass (the reference works in f64). */
+/**
+ * Two's complement wrap-around of an integer result; 64-bit kinds saturate, as far as their own arithmetic has not
+ * wrapped already. NaN is 0, and so is an infinity below 64 bits. Floats pass (the reference works in f64).
+ */
 export function wrap(x: number, dtype: DType): number {
   const { kind, bits } = dtypes[dtype];
-  if (kind === "float" || kind === "bool" || bits === 64) return x;
+  if (kind === "float" || kind === "bool") return x;
+  if (bits === 64) return Number.isNaN(x) ? 0 : Math.max(-(2 ** 63), Math.min(x, 2 ** 63)) + 0;
   if (kind === "signed") return bits === 32 ? x | 0 : (x << (32 - bits)) >> (32 - bits);
   return bits === 32 ? x >>> 0 : x & (2 ** bits - 1);
 }

@@ -3,9 +3,8 @@ import { OpError } from "../diagnostic.ts";
 import { isStatic, sameShape } from "../dim.ts";
 import type { Value } from "../graph.ts";
 import type { AttrSpecs, Composite, NumberTensor, Routine, Structured } from "../op.ts";
-import { type Dim, type DType, elementsOf, formatType, isDType, type TensorType } from "../type.ts";
-import { rangeOf } from "./reduce.ts";
-import { wantAxis, wantDType, wantShape } from "./rules.ts";
+import { type Dim, type DType, elementsOf, formatType, isDType, rangeOf, type TensorType } from "../type.ts";
+import { wantAxis, wantDType, wantKind, wantShape } from "./rules.ts";
 
 export interface GatherAttrs {
   axis: number;
@@ -64,6 +63,8 @@ export const embedding: Composite<[table: Value, ids: Value]> = {
   decompose: (b, [table, ids]) => b.gather(table, ids, { axis: 0 }),
 };
 
+const numbers = ["float", "signed", "unsigned"] as const;
+
 type Scatter = Composite<[x: Value, indices: Value, updates: Value], GatherAttrs>;
 
 function scatter(
@@ -79,6 +80,7 @@ function scatter(
     attrs: gatherAttrs,
     infer: ([x, indices, updates], { axis, batch }) => {
       const target = x as TensorType;
+      wantKind(target, numbers);
       if ((indices as TensorType).shape.length !== batch + 1)
         throw new OpError("rank-mismatch", `indices want rank ${batch + 1}, got ${formatType(indices as TensorType)}`, {
           operand: 1,
@@ -99,7 +101,11 @@ function scatter(
 
 const alphabet = "abcdefghijklmnopqrstuvw";
 
-/** Result = x + one-hot(indices)^T updates: no scatter and a fixed order of summation on every target. */
+/**
+ * Result = x + one-hot(indices)^T updates: no scatter and a fixed order of summation on every target. The product is 0
+ * for every other place, so an infinity or NaN in updates makes its whole column NaN where a backend does not claim the
+ * op; a choice instead of the product would cost an intermediate of updates times places.
+ */
 export const scatterAdd: Scatter = scatter(
   "x with each slice of updates added at its index; repeated indices add up",
   "ONNX ScatterND-16 with reduction add",
@@ -160,6 +166,7 @@ export const sort: Routine<[x: Value], SortAttrs, readonly [values: Value, indic
   operands: ["x"],
   attrs: { axis: { kind: "int" }, descending: { kind: "boolean", default: false } },
   infer: ([x], { axis }) => {
+    wantKind(x as TensorType, numbers);
     wantAxis(axis, (x as TensorType).shape.length);
     return [x as TensorType, { dtype: "i32", shape: (x as TensorType).shape }];
   },
@@ -207,6 +214,7 @@ export const topK: Composite<[x: Value], TopKAttrs, readonly [values: Value, ind
   attrs: { axis: { kind: "int" }, k: { kind: "int" }, largest: { kind: "boolean", default: true } },
   infer: ([x], { axis, k }) => {
     const { dtype, shape } = x as TensorType;
+    wantKind(x as TensorType, numbers);
     wantAxis(axis, shape.length);
     const size = shape[axis] as Dim;
     if (k < 0 || (isStatic(size) && k > size))

@@ -9,13 +9,12 @@ import * as shape from "./shape.ts";
 import * as tokens from "./tokens.ts";
 import * as window from "./window.ts";
 
-const { rangeOf: _rangeOf, ...reductions } = reduce;
 const { attentionExtras: _attentionExtras, ...layers } = nn;
 const { largestMerge: _largestMerge, ...tokenOps } = tokens;
 
 export const ops = {
   ...elementwise,
-  ...reductions,
+  ...reduce,
   ...shape,
   ...contraction,
   ...gather,

@@ -296,7 +296,7 @@ export const attention: Composite<readonly Value[], AttentionAttrs, readonly [ou
     past: { kind: "dim", default: 0, doc: "position of the first query row" },
     logSumExp: { kind: "boolean", default: false, doc: "second result: ln of the sum of e^score, per row" },
   },
-  infer: (types, { extras, logSumExp }) => {
+  infer: (types, { extras, logSumExp, left, right, past }) => {
     const [query, key, value, ...more] = types as readonly [TensorType, TensorType, TensorType, ...TensorType[]];
     [query, key, value].forEach((type, operand) => {
       wantFloat(type, operand);
@@ -311,6 +311,11 @@ export const attention: Composite<readonly Value[], AttentionAttrs, readonly [ou
       throw new OpError("shape-mismatch", `${heads} query heads do not divide among ${keyHeads} key heads`, {
         operand: 1,
       });
+    if (left < -1 || right < -1 || (typeof past === "number" && past < 0))
+      throw new OpError(
+        "bad-attribute",
+        `left and right are counts or -1, past is a position; got ${left}, ${right}, ${past}`,
+      );
     const order = extras.map((extra) => attentionExtras.indexOf(extra));
     if (order.includes(-1) || order.some((at, i) => i > 0 && at <= (order[i - 1] as number)))
       throw new OpError(

@@ -1,6 +1,6 @@
 import type { Value } from "../graph.ts";
-import type { AttrSpecs, Form, Structured } from "../op.ts";
-import { type DType, dtypes, type TensorType } from "../type.ts";
+import type { AttrSpecs, Form, Scalar, Structured } from "../op.ts";
+import { rangeOf, type TensorType } from "../type.ts";
 import { wantAxes, wantAxis, wantKind } from "./rules.ts";
 
 export interface ReduceAttrs {
@@ -41,14 +41,6 @@ function reduction(
     },
     form: { kind: "reduction", axes: ({ axes }) => axes, ...steps },
   };
-}
-
-/** The least and the largest number of a dtype. */
-export function rangeOf(dtype: DType): readonly [number, number] {
-  const { kind, bits } = dtypes[dtype];
-  if (kind === "float") return [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
-  if (kind === "signed") return [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1];
-  return [0, kind === "bool" ? 1 : 2 ** bits - 1];
 }
 
 const numbers = ["float", "signed", "unsigned"] as const;
@@ -93,16 +85,13 @@ export const logSumExp: Reduction = reduction(
     init: () => [Number.NEGATIVE_INFINITY, 0],
     step: (s, [peak, total], x) => {
       const next = s.max(peak as never, x);
-      const empty = s.equal(next, s.lit(Number.NEGATIVE_INFINITY)); // -inf - -inf would be NaN
-      const rescaled = s.mul(total as never, s.exp(s.sub(peak as never, next)));
-      return [next, s.select(empty, s.lit(0), s.add(rescaled, s.exp(s.sub(x, next))))];
+      return [next, s.add(s.mul(total as never, expAbove(s, peak as never, next)), expAbove(s, x, next))];
     },
     merge: (s, [peakA, totalA], [peakB, totalB]) => {
       const next = s.max(peakA as never, peakB as never);
-      const empty = s.equal(next, s.lit(Number.NEGATIVE_INFINITY));
-      const a = s.mul(totalA as never, s.exp(s.sub(peakA as never, next)));
-      const b = s.mul(totalB as never, s.exp(s.sub(peakB as never, next)));
-      return [next, s.select(empty, s.lit(0), s.add(a, b))];
+      const a = s.mul(totalA as never, expAbove(s, peakA as never, next));
+      const b = s.mul(totalB as never, expAbove(s, peakB as never, next));
+      return [next, s.add(a, b)];
     },
     finish: (s, [peak, total]) =>
       s.select(
@@ -112,6 +101,9 @@ export const logSumExp: Reduction = reduction(
       ),
   },
 );
+
+/** e^(x - peak); 1 at the peak, also where it is infinite and the difference would be NaN. */
+const expAbove = <E>(s: Scalar<E>, x: E, peak: E): E => s.select(s.equal(x, peak), s.lit(1), s.exp(s.sub(x, peak)));
 
 export interface ArgAttrs {
   axis: number;
@@ -126,6 +118,7 @@ function argReduction(summary: string, source: string, better: "larger" | "small
     operands: ["x"],
     attrs: { axis: { kind: "int" }, keepDims: { kind: "boolean", default: false } },
     infer: ([x], { axis, keepDims }) => {
+      wantKind(x as TensorType, numbers);
       wantAxis(axis, (x as TensorType).shape.length);
       return [{ dtype: "i32", shape: folded(x as TensorType, [axis], keepDims) }];
     },

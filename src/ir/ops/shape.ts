@@ -2,7 +2,7 @@ import { OpError } from "../diagnostic.ts";
 import { addDims, floorDivide, isStatic, productOfDims, sameShape, subtractDims } from "../dim.ts";
 import type { Value } from "../graph.ts";
 import type { IntScalar, Structured } from "../op.ts";
-import { type Dim, type DType, formatType, isDType, type TensorType } from "../type.ts";
+import { type Dim, type DType, formatType, isDType, isNumberOf, type TensorType } from "../type.ts";
 import { wantAxes, wantAxis, wantDType } from "./rules.ts";
 
 export const reshape: Structured<[x: Value], { shape: readonly Dim[] }> = {
@@ -171,16 +171,17 @@ export const pad: Structured<[x: Value], PadAttrs> = {
     mode: { kind: ["constant", "reflect", "edge"], default: "constant" },
     value: { kind: "number", default: 0, doc: "of added elements in constant mode" },
   },
-  infer: ([x], { low, high, mode }) => {
+  infer: ([x], { low, high, mode, value }) => {
     const { dtype, shape } = x as TensorType;
     if (low.length !== shape.length || high.length !== shape.length)
       throw new OpError("bad-attribute", `low and high want one entry per axis of ${formatType(x as TensorType)}`);
+    if (mode === "constant" && !isNumberOf(value, dtype)) throw new OpError("bad-attribute", `${value} is no ${dtype}`);
     const padded = shape.map((dim, axis) => addDims(dim, (low[axis] as number) + (high[axis] as number)));
     padded.forEach((dim, axis) => {
       if (isStatic(dim) && dim < 0) throw new OpError("bad-attribute", `axis ${axis} is cropped below size 0`);
       const size = shape[axis] as Dim;
       const most = Math.max(low[axis] as number, high[axis] as number);
-      if (mode === "reflect" && isStatic(size) && most >= size)
+      if (mode === "reflect" && isStatic(size) && most > 0 && most >= size)
         throw new OpError("bad-attribute", `reflecting ${most} elements needs an axis longer than ${size}`);
       if (mode === "edge" && size === 0 && most > 0)
         throw new OpError("bad-attribute", `axis ${axis} is empty and has no edge to repeat`);

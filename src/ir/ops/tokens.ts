@@ -4,7 +4,7 @@ import { addDims, floorDivide, isStatic, subtractDims } from "../dim.ts";
 import type { Value } from "../graph.ts";
 import type { Composite } from "../op.ts";
 import { type Dim, formatType, type TensorType } from "../type.ts";
-import { wantDType, wantFloat, wantRank, wantShape } from "./rules.ts";
+import { wantDType, wantFloat, wantKind, wantRank, wantShape } from "./rules.ts";
 
 /** A matching of the even-numbered tokens (A) against the odd-numbered ones (B), as indices into A and B. */
 export type Matching = readonly [kept: Value, source: Value, destination: Value];
@@ -37,7 +37,7 @@ export const tokenMatch: Composite<[metric: Value], MatchAttrs, Matching> = {
     wantFloat(type);
     wantRank(type, 3);
     const [batch, tokens] = type.shape as readonly [Dim, Dim];
-    if (protect < 0 || protect > 2) throw new OpError("bad-attribute", `protect is 0, 1 or 2, got ${protect}`);
+    wantProtect(protect);
     const most = largestMerge(tokens, protect);
     if (r < 1 || (isStatic(most) && r > most))
       throw new OpError(
@@ -55,6 +55,10 @@ export const tokenMatch: Composite<[metric: Value], MatchAttrs, Matching> = {
     return [kept, source, b.gather(best, source, { axis: 1, batch: 1 })];
   },
 };
+
+function wantProtect(protect: number): void {
+  if (protect < 0 || protect > 2) throw new OpError("bad-attribute", `protect is 0, 1 or 2, got ${protect}`);
+}
 
 /** Per token of A: its best partner in B, and A's tokens by falling similarity. */
 function rankPairs(b: Builder, metric: Value, protect: number): { best: Value; order: Value; candidates: Dim } {
@@ -80,6 +84,7 @@ export interface MergeAttrs {
 }
 
 function wantMatching(x: TensorType, indices: readonly TensorType[]): Dim {
+  wantKind(x, ["float", "signed", "unsigned"]);
   wantRank(x, 3);
   const [kept, source, destination] = indices as readonly [TensorType, TensorType, TensorType];
   indices.forEach((type, i) => {
@@ -107,12 +112,17 @@ export const tokenMerge: Composite<[x: Value, kept: Value, source: Value, destin
     protect: { kind: "int", default: 0, doc: "as in tokenMatch" },
     reduce: { kind: ["sum", "max"], default: "sum" },
   },
-  infer: ([x, ...indices]) => {
+  infer: ([x, ...indices], { protect }) => {
     const type = x as TensorType;
+    wantProtect(protect);
     const even = wantMatching(type, indices);
     const [batch, tokens, channels] = type.shape as readonly [Dim, Dim, Dim];
     if (even !== floorDivide(addDims(tokens, 1), 2))
       throw new OpError("shape-mismatch", `kept and source name ${even} even tokens but x has ${tokens} tokens`, {
+        operand: 1,
+      });
+    if (protect === 2 && ((indices[0] as TensorType).shape[1] === 0 || floorDivide(tokens, 2) === 0))
+      throw new OpError("bad-attribute", `protect 2 keeps the first two tokens, but kept names none of ${tokens}`, {
         operand: 1,
       });
     const r = (indices[1] as TensorType).shape[1] as Dim;

@@ -144,6 +144,11 @@ export const convTranspose2d: Composite<[x: Value, weight: Value], ConvTranspose
       throw new OpError("shape-mismatch", `a kernel needs sizes, got ${formatType(weight as TensorType)}`, {
         operand: 1,
       });
+    if (attrs.padding.length !== 2 || attrs.outputPadding.length !== 2 || attrs.outputPadding.some((n) => n < 0))
+      throw new OpError(
+        "bad-attribute",
+        "padding and outputPadding want two entries, rows and columns; outputPadding adds",
+      );
     if (attrs.groups < 1 || inputs % attrs.groups !== 0)
       throw new OpError("shape-mismatch", `${inputs} inputs do not divide into ${attrs.groups} groups`, { operand: 1 });
     const direct: TensorType = {
