@@ -1,9 +1,30 @@
 import { completeAttrs, formatAttr } from "./attrs.ts";
-import { CompileError, compileError, diagnostic, InternalError, type Loc, OpError, unknownLoc } from "./diagnostic.ts";
+import {
+  CompileError,
+  compileError,
+  diagnostic,
+  formatLoc,
+  InternalError,
+  type Loc,
+  type Note,
+  OpError,
+  unknownLoc,
+} from "./diagnostic.ts";
+import { parseDim } from "./dim.ts";
 import type { Attrs, Graph, Node, Output, Value } from "./graph.ts";
 import type { AnyOp, Registry } from "./op.ts";
 import { builtinOps, type Ops } from "./ops/index.ts";
-import { type DType, elementsOf, formatType, type TensorData, type TensorType, tensorData } from "./type.ts";
+import {
+  type Dim,
+  type DType,
+  elementsOf,
+  formatType,
+  isFloat,
+  isNumberOf,
+  type TensorData,
+  type TensorType,
+  tensorData,
+} from "./type.ts";
 
 type Signature<T> = T extends { readonly signature?: (operands: infer O, attrs: infer A) => infer R }
   ? { operands: O extends readonly Value[] ? O : never; attrs: A; result: R }
@@ -58,19 +79,20 @@ class GraphBuilder implements BuilderCore {
     return this.#source("input", name, type);
   }
 
-  parameter(name: string, type: TensorType): Value {
+  parameter(name: string, given: TensorType): Value {
     const known = this.#names.get(name);
     if (known?.op === "parameter") {
+      const type = this.#canonical(name, given);
       const value = known.results[0] as Value;
       if (formatType(value.type) !== formatType(type))
         throw compileError(
           "duplicate-name",
           `parameter ${name} is ${formatType(type)} here but ${formatType(value.type)} before`,
-          { loc: this.loc, notes: [{ message: "first declared here", loc: known.locs[0] ?? unknownLoc }] },
+          { loc: this.loc, notes: placed("first declared here", known) },
         );
       return value;
     }
-    return this.#source("parameter", name, type);
+    return this.#source("parameter", name, given);
   }
 
   #source(op: "input" | "parameter", name: string, type: TensorType): Value {
@@ -81,15 +103,26 @@ class GraphBuilder implements BuilderCore {
         `there is already ${known.op === "input" ? "an input" : "a parameter"} named ${name}`,
         {
           loc: this.loc,
-          notes: [{ message: "the first one is here", loc: known.locs[0] ?? unknownLoc }],
+          notes: placed("the first one is here", known),
         },
       );
-    const node = this.#add(op, [], { name }, [type]);
+    const node = this.#add(op, [], { name }, [this.#canonical(name, type)]);
     this.#names.set(name, node);
     return node.results[0] as Value;
   }
 
+  /** The type with canonical dimensions; sizes are whole and not negative. */
+  #canonical(name: string, { dtype, shape }: TensorType): TensorType {
+    try {
+      return { dtype, shape: shape.map((given) => wantSize(typeof given === "string" ? parseDim(given) : given)) };
+    } catch (error) {
+      if (error instanceof OpError) throw compileError(error.code, `${name}: ${error.message}`, { loc: this.loc });
+      throw error;
+    }
+  }
+
   constant(given: TensorData | { dtype: DType; shape: readonly number[]; numbers: ArrayLike<number> }): Value {
+    if ("numbers" in given) this.#wantNumbers(given);
     const data: TensorData = "values" in given ? given : tensorData(given.dtype, given.shape, given.numbers);
     if (data.values.length !== elementsOf(data.shape))
       throw compileError(
@@ -111,6 +144,13 @@ class GraphBuilder implements BuilderCore {
     return this.#intern(key, () => this.#add("constant", [], {}, [type], data)).results[0] as Value;
   }
 
+  #wantNumbers({ dtype, numbers }: { dtype: DType; numbers: ArrayLike<number> }): void {
+    if (isFloat(dtype)) return;
+    const wrong = Array.prototype.find.call(numbers, (x: number) => !isNumberOf(x, dtype)) as number | undefined;
+    if (wrong !== undefined)
+      throw compileError("bad-attribute", `a constant of ${dtype} got ${wrong}`, { loc: this.loc });
+  }
+
   full(type: TensorType, value: number): Value {
     const scalar = this.constant({ dtype: type.dtype, shape: [], numbers: [value] });
     if (type.shape.length === 0) return scalar;
@@ -123,7 +163,11 @@ class GraphBuilder implements BuilderCore {
     try {
       const attrs = completeAttrs(name, op, given);
       let key = name;
-      for (const operand of operands) key += `|${operand.producer.id}.${operand.index}`;
+      for (const { producer, index } of operands) {
+        if (this.#nodes[producer.id] !== producer)
+          throw new InternalError(`${name}: an operand made by ${producer.op} is another builder's`);
+        key += `|${producer.id}.${index}`;
+      }
       for (const attr of Object.keys(attrs)) key += `|${formatAttr(attrs[attr] as never)}`;
       return this.#intern(key, () => this.#add(name, operands, attrs, inferTypes(name, op, operands, attrs))).results;
     } catch (error) {
@@ -137,15 +181,7 @@ class GraphBuilder implements BuilderCore {
     return new CompileError([
       diagnostic(error.code, error.message.startsWith(name) ? error.message : `${name}: ${error.message}`, {
         loc: this.loc,
-        notes:
-          culprit === undefined
-            ? []
-            : [
-                {
-                  message: `operand ${error.operand} (${formatType(culprit.type)}) comes from here`,
-                  loc: culprit.producer.locs[0] ?? unknownLoc,
-                },
-              ],
+        notes: culprit === undefined ? [] : [origin(`operand ${error.operand}`, culprit)],
         help: error.help,
       }),
     ]);
@@ -219,8 +255,32 @@ class GraphBuilder implements BuilderCore {
   }
 }
 
+/** Says what a value is and, where that is known, at its place. */
+function origin(what: string, { type, producer }: Value): Note {
+  const loc = producer.locs[0] ?? unknownLoc;
+  return formatLoc(loc) === ""
+    ? { message: `${what} is ${formatType(type)}`, loc }
+    : { message: `${what} (${formatType(type)}) comes from here`, loc };
+}
+
+/** A note that says nothing without its place. */
+function placed(message: string, { locs }: Node): readonly Note[] {
+  const loc = locs.find((l) => formatLoc(l) !== "");
+  return loc === undefined ? [] : [{ message, loc }];
+}
+
+function wantSize(dim: Dim): Dim {
+  if (typeof dim === "string" || (Number.isSafeInteger(dim) && dim >= 0)) return dim;
+  throw new OpError("bad-dimension", `${dim} is no size`);
+}
+
 /** Result types of one application, operands counted; throws OpError. */
-export function inferTypes(name: string, op: AnyOp, operands: readonly Value[], attrs: Attrs): readonly TensorType[] {
+export function inferTypes(
+  name: string,
+  op: AnyOp,
+  operands: readonly { readonly type: TensorType }[],
+  attrs: Attrs,
+): readonly TensorType[] {
   const open = op.operands.at(-1)?.endsWith("...") === true;
   const fixed = op.operands.length - (open ? 1 : 0);
   if (open ? operands.length < fixed : operands.length !== fixed)
@@ -228,10 +288,12 @@ export function inferTypes(name: string, op: AnyOp, operands: readonly Value[], 
       "operand-count",
       `${name} wants ${open ? "at least " : ""}${fixed} operands, got ${operands.length}`,
     );
-  return op.infer(
+  const types = op.infer(
     operands.map((operand) => operand.type),
     attrs,
   );
+  for (const { shape } of types) shape.forEach(wantSize);
+  return types;
 }
 
 for (const [name, op] of builtinOps) {

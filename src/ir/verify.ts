@@ -30,14 +30,15 @@ export function verifyGraph(graph: Graph, options: VerifyOptions = {}): void {
   const seen = new Map<Node, number>();
   const used = new Set<Node>();
   const names = new Set<string>();
-  if (!Object.isFrozen(graph) || !Object.isFrozen(graph.nodes)) fail("I7", "the graph is not frozen");
+  if (![graph, graph.nodes, graph.inputs, graph.outputs].every((part) => Object.isFrozen(part)))
+    fail("I7", "the graph is not frozen");
   graph.nodes.forEach((node, at) => {
     for (const operand of node.operands) {
       if (!seen.has(operand.producer)) fail("I1", `${node.op} reads a value that is not made before it`, at);
       used.add(operand.producer);
     }
     seen.set(node, at);
-    if (!Object.isFrozen(node) || !Object.isFrozen(node.operands) || !Object.isFrozen(node.attrs))
+    if (![node, node.operands, node.attrs, node.results].every((part) => Object.isFrozen(part)))
       fail("I7", `${node.op} is not frozen`, at);
     if (isSource(node)) {
       if (node.op === "constant") {

@@ -57,6 +57,8 @@ const reduce: readonly Reject[] = [
   ["reduceSum", "f32[2]", { axes: [0], keepDims: 1 }, "bad-attribute"],
   ["argMax", "f32[2]", axis(1), "bad-axis"],
   ["argMin", "f32[2]", axis(-1), "bad-axis"],
+  ["argMax", "bool[2]", axis(0), "dtype-mismatch"],
+  ["argMin", "bool[2]", axis(0), "dtype-mismatch"],
   ["cumsum", "bool[2]", axis(0), "dtype-mismatch"],
   ["cumsum", "f32[2]", axis(1), "bad-axis"],
 ];
@@ -83,6 +85,10 @@ const shape: readonly Reject[] = [
   ["pad", "f32[2]", { low: [-2], high: [-1] }, "bad-attribute"],
   ["pad", "f32[2]", { low: [2], high: [0], mode: "reflect" }, "bad-attribute"],
   ["pad", "f32[0]", { low: [1], high: [0], mode: "edge" }, "bad-attribute"],
+  ["pad", "f32[0]", { low: [1], high: [0], mode: "reflect" }, "bad-attribute"],
+  ["pad", "bool[2]", { low: [1], high: [1], value: 2 }, "bad-attribute"],
+  ["pad", "u8[2]", { low: [1], high: [1], value: -1 }, "bad-attribute"],
+  ["pad", "i32[2]", { low: [1], high: [1], value: 0.5 }, "bad-attribute"],
   ["pad", "f32[2]", { low: [1], high: [1], mode: "wrap" }, "bad-attribute"],
   ["pad", "f32[2]", { low: [1], high: [1], value: "0" }, "bad-attribute"],
   ["concat", "", axis(0), "operand-count"],
@@ -93,6 +99,7 @@ const shape: readonly Reject[] = [
   ["iota", "", { shape: [2], axis: 1 }, "bad-axis"],
   ["iota", "", { shape: [2], axis: 0, dtype: "bool" }, "dtype-mismatch"],
   ["iota", "", { shape: [], axis: 0 }, "bad-axis"],
+  ["iota", "", { shape: [-1], axis: 0 }, "bad-dimension"],
 ];
 
 const contraction: readonly Reject[] = [
@@ -126,11 +133,15 @@ const gather: readonly Reject[] = [
   ["scatterAdd", "f32[3] i32[2] f32[3]", axis(0), "shape-mismatch"],
   ["scatterAdd", "f32[3] i32[2] i32[2]", axis(0), "dtype-mismatch"],
   ["scatterMax", "f32[3,2] i32[1] f32[2]", axis(0), "shape-mismatch"],
+  ["scatterAdd", "bool[3] i32[2] bool[2]", axis(0), "dtype-mismatch"],
+  ["scatterMax", "bool[3] i32[2] bool[2]", axis(0), "dtype-mismatch"],
   ["scatterMax", "f32[3] f32[1] f32[1]", axis(0), "dtype-mismatch"],
   ["oneHot", "f32[2]", { depth: 3 }, "dtype-mismatch"],
   ["oneHot", "i32[2]", { depth: 3, dtype: "bool" }, "dtype-mismatch"],
   ["oneHot", "i32[2]", {}, "missing-attribute"],
   ["sort", "f32[]", axis(0), "bad-axis"],
+  ["sort", "bool[2]", axis(0), "dtype-mismatch"],
+  ["topK", "bool[2]", { axis: 0, k: 1 }, "dtype-mismatch"],
   ["topK", "f32[3]", { axis: 0, k: 4 }, "bad-attribute"],
   ["topK", "f32[3]", { axis: 0, k: -1 }, "bad-attribute"],
   ["topK", "f32[3]", { axis: 1, k: 1 }, "bad-axis"],
@@ -168,6 +179,10 @@ const window: readonly Reject[] = [
   ["convTranspose2d", "f32[1,2,4,4] f32[2,1,2,2]", { groups: 3 }, "shape-mismatch"],
   ["convTranspose2d", "i32[1,2,4,4] i32[2,1,2,2]", {}, "dtype-mismatch"],
   ["convTranspose2d", "f32[1,2,4,4] f32[2,1,2,2]", { dilations: [1] }, "bad-attribute"],
+  ["convTranspose2d", "f32[1,2,4,4] f32[2,1,2,2]", { outputPadding: [0] }, "bad-attribute"],
+  ["convTranspose2d", "f32[1,2,4,4] f32[2,1,2,2]", { outputPadding: [0, 0, 0] }, "bad-attribute"],
+  ["convTranspose2d", "f32[1,2,4,4] f32[2,1,2,2]", { outputPadding: [0, -1] }, "bad-attribute"],
+  ["convTranspose2d", "f32[1,2,4,4] f32[2,1,2,2]", { padding: [[0, 0]] }, "bad-attribute"],
   ["maxPool2d", "f32[1,4,4]", kernel, "rank-mismatch"],
   ["maxPool2d", "i32[1,1,4,4]", kernel, "dtype-mismatch"],
   ["sumPool2d", "f32[1,1,1,1]", kernel, "shape-mismatch"],
@@ -236,6 +251,9 @@ const attention: readonly Reject[] = [
   ["attention", `${qkv} f32[2,5]`, { scale: 1, extras: ["sizes"] }, "bad-attribute"],
   ["attention", qkv, { scale: "1" }, "bad-attribute"],
   ["attention", qkv, { scale: 1, left: 0.5 }, "bad-attribute"],
+  ["attention", qkv, { scale: 1, left: -2 }, "bad-attribute"],
+  ["attention", qkv, { scale: 1, right: -2 }, "bad-attribute"],
+  ["attention", qkv, { scale: 1, past: -1 }, "bad-attribute"],
 ];
 
 const tokens: readonly Reject[] = [
@@ -251,6 +269,11 @@ const tokens: readonly Reject[] = [
   ["tokenMerge", "f32[2,6,2] i32[1,2] i32[1,1] i32[1,1]", {}, "shape-mismatch"],
   ["tokenMerge", "f32[1,6,2] i64[1,2] i32[1,1] i32[1,1]", {}, "dtype-mismatch"],
   ["tokenMerge", "f32[1,6,2] i32[1,2] i32[1,1] i32[1,1]", { reduce: "mean" }, "bad-attribute"],
+  ["tokenMerge", "f32[1,6,2] i32[1,2] i32[1,1] i32[1,1]", { protect: 3 }, "bad-attribute"],
+  ["tokenMerge", "f32[1,6,2] i32[1,2] i32[1,1] i32[1,1]", { protect: -1 }, "bad-attribute"],
+  ["tokenMerge", "f32[1,6,2] i32[1,0] i32[1,3] i32[1,3]", { protect: 2 }, "bad-attribute"],
+  ["tokenMerge", "bool[1,6,2] i32[1,2] i32[1,1] i32[1,1]", {}, "dtype-mismatch"],
+  ["tokenUnmerge", "bool[1,5,2] i32[1,2] i32[1,1] i32[1,1]", { tokens: 6 }, "dtype-mismatch"],
   ["tokenUnmerge", "f32[1,5,2] i32[1,2] i32[1,1] i32[1,1]", { tokens: 7 }, "shape-mismatch"],
   ["tokenUnmerge", "f32[1,4,2] i32[1,2] i32[1,1] i32[1,1]", { tokens: 6 }, "shape-mismatch"],
   ["tokenUnmerge", "f32[1,5,2] i32[1,2] i32[1,1]", { tokens: 6 }, "operand-count"],
@@ -313,6 +336,15 @@ test("a refusal names the operand that is to blame and where it comes from", () 
   expect(() => b.matmul(lhs, rhs)).toThrowErrorMatchingInlineSnapshot(`
     [CompileError: error[shape-mismatch]: matmul: lhs has 3 columns but rhs has 4 rows
       note: model.ts:1:2 operand 1 (f32[4,5]) comes from here]
+  `);
+});
+
+test("a note without a place says what the operand is", () => {
+  const b = createBuilder();
+  const [lhs, rhs] = [b.input("lhs", readType("f32[2,3]")), b.input("rhs", readType("f32[4,5]"))];
+  expect(() => b.matmul(lhs, rhs)).toThrowErrorMatchingInlineSnapshot(`
+    [CompileError: error[shape-mismatch]: matmul: lhs has 3 columns but rhs has 4 rows
+      note: operand 1 is f32[4,5]]
   `);
 });
 

@@ -19,6 +19,7 @@ function altered(node: Node, change: Partial<Node>, types?: readonly Value["type
   const results: Value[] = [];
   const copy: Node = { ...node, results, ...change };
   (types ?? node.results.map((v) => v.type)).forEach((type, index) => results.push({ type, producer: copy, index }));
+  Object.freeze(results);
   return Object.freeze(copy);
 }
 
@@ -26,7 +27,8 @@ function altered(node: Node, change: Partial<Node>, types?: readonly Value["type
 function withLast(change: Partial<Node>, types?: readonly Value["type"][]): Graph {
   const last = altered(chain.nodes.at(-1) as Node, change, types);
   const nodes = Object.freeze([...chain.nodes.slice(0, -1), last]);
-  return Object.freeze({ ...chain, nodes, outputs: [{ name: "y", value: last.results[0] as Value }] });
+  const outputs = Object.freeze([{ name: "y", value: last.results[0] as Value }]);
+  return Object.freeze({ ...chain, nodes, outputs });
 }
 
 const withNodes = (nodes: readonly Node[]): Graph => Object.freeze({ ...chain, nodes: Object.freeze(nodes) });
@@ -109,7 +111,7 @@ describe("a broken invariant is caught", () => {
   test("I6 where names of inputs, parameters or outputs repeat", () => {
     const twin = altered(nodeOf("parameter"), { op: "input" });
     expect(broken(withNodes([...chain.nodes, twin]))).toContain("I6 broken: two inputs or parameters named w");
-    const outputs = [...chain.outputs, ...chain.outputs];
+    const outputs = Object.freeze([...chain.outputs, ...chain.outputs]);
     expect(broken(Object.freeze({ ...chain, outputs }))).toContain("I6 broken: two outputs named y");
   });
 
@@ -123,9 +125,10 @@ describe("a broken invariant is caught", () => {
     expect(broken(withNodes([...chain.nodes.slice(0, -1), open]))).toContain("I7 broken: add is not frozen");
   });
 
-  // Result lists, inputs and outputs may be open today.
-  test("I7 where results, inputs or outputs are not frozen", { fails: true }, () => {
+  test("I7 where results, inputs or outputs are not frozen", () => {
     expect(broken(Object.freeze({ ...chain, inputs: [...chain.inputs] }))).toContain("I7 broken");
+    expect(broken(Object.freeze({ ...chain, outputs: [...chain.outputs] }))).toContain("I7 broken");
+    expect(broken(withLast({ results: [...(chain.nodes.at(-1) as Node).results] }))).toContain("I7 broken: add");
   });
 
   test("I8 where inputs or outputs changed their name, type or order", () => {
