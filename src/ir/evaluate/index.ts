@@ -1,11 +1,11 @@
 import { formatAttr } from "../attrs.ts";
-import { createBuilder } from "../builder.ts";
-import { CompileError, compileError, OpError } from "../diagnostic.ts";
+import { createBuilder, inferTypes } from "../builder.ts";
+import { CompileError, compileError, OpError, unknownLoc } from "../diagnostic.ts";
 import { evaluateDim, symbolsOf } from "../dim.ts";
 import { type Attr, type Attrs, type Graph, type Node, sourceName, type Value } from "../graph.ts";
 import type { AnyOp, NumberTensor, Registry } from "../op.ts";
 import { builtinOps } from "../ops/index.ts";
-import { allocate, type Dim, formatType, type TensorData, toNumbers } from "../type.ts";
+import { type Dim, formatType, type TensorData, tensorData, toNumbers } from "../type.ts";
 import { evaluateForm } from "./forms.ts";
 
 export { erf } from "./scalar.ts";
@@ -30,12 +30,7 @@ export function evaluateGraph(
 ): Readonly<Record<string, TensorData>> {
   const exact = evaluateExact(graph, inputs, options);
   return Object.fromEntries(
-    Object.entries(exact).map(([name, { dtype, shape, values }]) => {
-      const stored = allocate(dtype, values.length);
-      if (stored instanceof BigInt64Array) values.forEach((x, i) => (stored[i] = BigInt(Math.trunc(x))));
-      else stored.set(values);
-      return [name, { dtype, shape, values: stored }];
-    }),
+    Object.entries(exact).map(([name, { dtype, shape, values }]) => [name, tensorData(dtype, shape, values)]),
   );
 }
 
@@ -127,21 +122,22 @@ function evaluateNode(
     return stored(data);
   }
   const operands = node.operands.map((v) => known.get(v) as NumberTensor);
-  const attrs = bindAttrs(node.attrs, registry.get(node.op) as AnyOp, symbols);
+  const loc = node.locs[0] ?? unknownLoc;
   try {
+    const op = registry.get(node.op);
+    const attrs = op === undefined ? node.attrs : bindAttrs(node.attrs, op, symbols);
     return applyOp(node.op, registry, operands, attrs);
   } catch (error) {
-    if (error instanceof CompileError && node.locs[0] !== undefined)
-      throw new CompileError(
-        error.diagnostics.map((d) => (d.loc.kind === "unknown" ? { ...d, loc: node.locs[0] as never } : d)),
-      );
+    if (error instanceof OpError)
+      throw compileError(error.code, `${node.op}: ${error.message}`, { loc, help: error.help });
+    if (error instanceof CompileError)
+      throw new CompileError(error.diagnostics.map((d) => (d.loc.kind === "unknown" ? { ...d, loc } : d)));
     throw error;
   }
 }
 
 /** Dimensions in attributes become sizes. */
 function bindAttrs(attrs: Attrs, op: AnyOp, symbols: ReadonlyMap<string, number>): Attrs {
-  if (symbols.size === 0) return attrs;
   const bind = (value: Attr): Attr => (Array.isArray(value) ? value.map(bind) : evaluateDim(value as Dim, symbols));
   const specs = op.attrs as Readonly<Record<string, { kind: unknown }>>;
   return Object.fromEntries(
@@ -166,8 +162,9 @@ export function applyOp(
   if (op === undefined) throw compileError("unknown-op", `there is no op named ${name}`);
   if (op.kind === "routine") return op.evaluate(operands, attrs);
   if (op.kind === "structured") {
-    const type = op.infer(operands, attrs)[0] as { dtype: NumberTensor["dtype"]; shape: readonly number[] };
-    return [evaluateForm(op, operands, attrs, type)];
+    const types = operands.map((type) => ({ type }));
+    const [result] = inferTypes(name, op, types, attrs);
+    return [evaluateForm(op, operands, attrs, result as { dtype: NumberTensor["dtype"]; shape: readonly number[] })];
   }
   const graph = decomposition(name, op, registry, operands, attrs);
   const inputs = Object.fromEntries(operands.map((tensor, i) => [`x${i}`, tensor as TensorData]));
