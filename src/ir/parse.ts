@@ -4,6 +4,7 @@ import { parseDim } from "./dim.ts";
 import type { Attr, Graph, Output, Value } from "./graph.ts";
 import type { Registry } from "./op.ts";
 import { builtinOps } from "./ops/index.ts";
+import { word } from "./print.ts";
 import {
   allocate,
   type Dim,
@@ -11,6 +12,8 @@ import {
   elementsOf,
   formatType,
   isDType,
+  isFloat,
+  isNumberOf,
   type TensorData,
   type TensorType,
 } from "./type.ts";
@@ -38,6 +41,18 @@ interface Token {
   readonly text: string;
   readonly at: number;
 }
+
+/** A value's name in the text; `key` tells a numbered %0 from a quoted %"0". */
+interface ValueName {
+  readonly at: Token;
+  readonly bare: string;
+  readonly key: string;
+}
+
+/** What a constant states: its numbers, or the name of contents that the reader is given. */
+type Contents = readonly Token[] | string;
+
+const notDigits: Readonly<Record<string, number>> = { inf: Infinity, "-inf": -Infinity, nan: NaN };
 
 class Parser {
   readonly #text: string;
@@ -91,28 +106,18 @@ class Parser {
   }
 
   #inputNode(): void {
-    const at = this.#next;
-    const name = this.#name("%");
+    const name = this.#valueName();
     this.#take(":");
     const type = this.#type();
-    const place = this.#place(at);
-    this.#guard(at, () =>
-      this.#define(
-        at,
-        `%${name}`,
-        this.#b.at({ scope: place.scope, loc: place.locs[0] }, () => this.#b.input(name, type)),
-      ),
-    );
+    const place = this.#place(name.at);
+    const input = () => this.#b.at({ scope: place.scope, loc: place.locs[0] }, () => this.#b.input(name.bare, type));
+    this.#define(name, this.#guard(name.at, input));
   }
 
   #node(): void {
     const at = this.#next;
-    const names: { name: string; bare: string; at: Token }[] = [];
-    do {
-      const token = this.#next;
-      const bare = this.#name("%");
-      names.push({ name: `%${bare}`, bare, at: token });
-    } while (this.#accept(","));
+    const names = [this.#valueName()];
+    while (this.#accept(",")) names.push(this.#valueName());
     this.#take("=");
     const opToken = this.#next;
     const op = this.#name("");
@@ -123,72 +128,115 @@ class Parser {
       if (!this.#is(")")) this.#take(",");
     }
     this.#take(")");
+    const contents = op === "constant" && this.#is("{") ? this.#contents() : undefined;
     const attrs = this.#is("{") ? this.#attrs() : {};
     this.#take(":");
     const types = [this.#type()];
     while (this.#accept(",")) types.push(this.#type());
     const place = this.#place(at);
-    this.#guard(opToken, () => {
-      const make = () => this.#make(opToken, op, operands, attrs, types, names[0]?.bare ?? "");
-      const results = this.#b.at({ scope: place.scope, loc: place.locs[0] }, make);
-      for (const loc of place.locs.slice(1)) this.#b.at({ loc }, make); // interned: adds the place
-      if (results.length !== names.length || results.length !== types.length)
-        throw this.#wrong(
-          `${op} has ${results.length} result(s), but ${names.length} name(s) and ${types.length} type(s) stand here`,
-          at,
-        );
-      results.forEach((value, i) => {
-        const declared = formatType(types[i] as TensorType);
-        if (declared !== formatType(value.type))
-          throw this.#wrong(`${op} gives ${formatType(value.type)}, but ${declared} stands here`, at);
-        this.#define(names[i]?.at ?? at, names[i]?.name ?? "", value);
-      });
+    const make = this.#maker(opToken, op, operands, attrs, contents, types[0] as TensorType, names[0]?.bare ?? "");
+    const results = this.#guard(opToken, () => this.#b.at({ scope: place.scope, loc: place.locs[0] }, make));
+    for (const loc of place.locs.slice(1)) this.#b.at({ loc }, make); // interned: adds the place
+    if (results.length !== names.length || results.length !== types.length)
+      throw this.#wrong(
+        `${op} has ${results.length} result(s), but ${names.length} name(s) and ${types.length} type(s) stand here`,
+        at,
+      );
+    results.forEach((value, i) => {
+      const declared = formatType(types[i] as TensorType);
+      if (declared !== formatType(value.type))
+        throw this.#wrong(`${op} gives ${formatType(value.type)}, but ${declared} stands here`, opToken);
+      this.#define(names[i] as ValueName, value);
     });
   }
 
-  #make(
+  /** Everything but the builder's own checks is checked here, at its place in the text. */
+  #maker(
     at: Token,
     op: string,
     operands: readonly Value[],
     attrs: Readonly<Record<string, Attr>>,
-    types: readonly TensorType[],
+    contents: Contents | undefined,
+    type: TensorType,
     name: string,
-  ): readonly Value[] {
-    const type = types[0] as TensorType;
+  ): () => readonly Value[] {
     if (op === "parameter" || op === "constant") {
       if (operands.length > 0) throw this.#wrong(`${op} takes no operands`, at);
-      return [op === "parameter" ? this.#b.parameter(name, type) : this.#b.constant(this.#constant(at, type, attrs))];
+      const [extra] = Object.keys(attrs);
+      if (extra !== undefined)
+        throw this.#wrong(`${op} has no attribute ${extra.slice(0, 60)}`, at, "unknown-attribute");
+      if (op === "parameter") return () => [this.#b.parameter(name, type)];
+      const data = this.#constant(at, type, contents);
+      return () => [this.#b.constant(data)];
     }
     if (!this.#registry.has(op))
       throw compileError("unknown-op", `there is no op named ${op.slice(0, 60)}`, {
         loc: this.#loc(at),
         help: didYouMean(op, this.#registry.keys()),
       });
-    return this.#b.make(op, operands, attrs);
+    return () => this.#b.make(op, operands, attrs);
   }
 
-  #constant(at: Token, type: TensorType, attrs: Readonly<Record<string, Attr>>): TensorData {
+  /** `{data=[1,2.5,nan]}` or `{ref="c0"}`: numbers stay text until their dtype is known. */
+  #contents(): Contents {
+    this.#take("{");
+    const at = this.#next;
+    const key = this.#name("");
+    this.#take("=");
+    if (key === "ref") {
+      const ref = this.#string();
+      this.#take("}");
+      return ref;
+    }
+    if (key !== "data") throw this.#wrong(`constant has no attribute ${key.slice(0, 60)}`, at, "unknown-attribute");
+    const numbers: Token[] = [];
+    this.#take("[");
+    while (!this.#is("]")) {
+      if (!/^-?\d/.test(this.#next.text) && !Object.hasOwn(notDigits, this.#next.text))
+        throw this.#wrong(`expected a number, got ${shown(this.#next)}`);
+      numbers.push(this.#next);
+      this.#advance();
+      if (!this.#is("]")) this.#take(",");
+    }
+    this.#advance();
+    this.#take("}");
+    return numbers;
+  }
+
+  #constant(at: Token, type: TensorType, contents: Contents | undefined): TensorData {
     const count = elementsOf(type.shape);
     if (!Number.isSafeInteger(count)) throw this.#wrong("a constant needs a shape of sizes", at);
-    const { ref, data } = attrs;
-    if (typeof ref === "string") {
-      const found = this.#options.constants?.get(ref);
+    if (typeof contents === "string") {
+      const found = this.#options.constants?.get(contents);
       if (found === undefined)
-        throw this.#wrong(`the contents of constant ${JSON.stringify(ref.slice(0, 40))} are not at hand`, at);
+        throw this.#wrong(`the contents of constant ${JSON.stringify(contents.slice(0, 40))} are not at hand`, at);
       if (formatType(found) !== formatType(type))
-        throw this.#wrong(`constant ${ref} is ${formatType(found)}, not ${formatType(type)}`, at);
+        throw this.#wrong(`constant ${contents} is ${formatType(found)}, not ${formatType(type)}`, at);
       return found;
     }
-    if (!Array.isArray(data) || data.length !== count || !data.every((x) => typeof x === "number"))
-      throw this.#wrong(`${formatType(type)} wants data=[...] of ${count} numbers`, at);
+    if (contents?.length !== count) throw this.#wrong(`${formatType(type)} wants data=[...] of ${count} numbers`, at);
     const values = allocate(type.dtype, count);
-    data.forEach((x: number, i) => {
-      if (values instanceof BigInt64Array) {
-        if (!Number.isSafeInteger(x)) throw this.#wrong(`${x} is no integer that can be kept`, at);
-        values[i] = BigInt(x);
-      } else values[i] = x;
+    contents.forEach((number, i) => {
+      if (values instanceof BigInt64Array) values[i] = this.#int64(number);
+      else values[i] = this.#number(number, type.dtype);
     });
     return { dtype: type.dtype, shape: type.shape as readonly number[], values };
+  }
+
+  #number(token: Token, dtype: DType): number {
+    const x = notDigits[token.text] ?? Number(token.text);
+    const digits = !Object.hasOwn(notDigits, token.text);
+    const overflows = digits && !Number.isFinite(dtype === "f64" ? x : Math.fround(x));
+    if (overflows || !isNumberOf(x, dtype)) throw this.#wrong(`${token.text.slice(0, 40)} is no ${dtype}`, token);
+    return x;
+  }
+
+  #int64(token: Token): bigint {
+    const digits = /^-?\d{1,19}$/.test(token.text);
+    const x = digits ? BigInt(token.text) : Number(token.text);
+    if (typeof x === "number" ? !Number.isSafeInteger(x) : BigInt.asIntN(64, x) !== x)
+      throw this.#wrong(`${token.text.slice(0, 40)} is no i64`, token);
+    return BigInt(x);
   }
 
   #attrs(): Readonly<Record<string, Attr>> {
@@ -220,17 +268,11 @@ class Parser {
       return items;
     }
     if (text.startsWith('"')) return this.#string();
-    const words: Readonly<Record<string, Attr>> = {
-      true: true,
-      false: false,
-      inf: Infinity,
-      "-inf": -Infinity,
-      nan: NaN,
-    };
-    const word = Object.hasOwn(words, text) ? words[text] : undefined;
-    if (word === undefined && !/^-?\d/.test(text)) throw this.#wrong(`expected a value, got ${shown(this.#next)}`);
+    const words: Readonly<Record<string, Attr>> = { true: true, false: false, ...notDigits };
+    const known = Object.hasOwn(words, text) ? words[text] : undefined;
+    if (known === undefined && !/^-?\d/.test(text)) throw this.#wrong(`expected a value, got ${shown(this.#next)}`);
     this.#advance();
-    return word ?? Number(text);
+    return known ?? Number(text);
   }
 
   #type(): TensorType {
@@ -338,29 +380,33 @@ class Parser {
     throw this.#wrong(`expected a ${sigil === "" ? "word" : `name after ${sigil}`}, got ${shown(this.#next)}`);
   }
 
-  #value(): Value {
+  #valueName(): ValueName {
     const at = this.#next;
-    const name = `%${this.#name("%")}`;
-    const value = this.#values.get(name);
+    const bare = this.#name("%");
+    return { at, bare, key: /^%\d/.test(at.text) ? at.text : `%${word(bare)}` };
+  }
+
+  #value(): Value {
+    const { at, key } = this.#valueName();
+    const value = this.#values.get(key);
     if (value === undefined)
-      throw compileError("unknown-value", `${name.slice(0, 60)} is not defined above`, {
+      throw compileError("unknown-value", `${key.slice(0, 60)} is not defined above`, {
         loc: this.#loc(at),
-        help: didYouMean(name, this.#values.keys()),
+        help: didYouMean(key, this.#values.keys()),
       });
     return value;
   }
 
-  #define(at: Token, name: string, value: Value): void {
-    if (this.#values.has(name)) throw this.#wrong(`${name.slice(0, 60)} is defined twice`, at, "duplicate-name");
-    this.#values.set(name, value);
+  #define({ at, key }: ValueName, value: Value): void {
+    if (this.#values.has(key)) throw this.#wrong(`${key.slice(0, 60)} is defined twice`, at, "duplicate-name");
+    this.#values.set(key, value);
   }
 
-  /** Mistakes that the builder finds are reported at the text's own line unless they know a better place. */
-  #guard(at: Token, body: () => void): void {
+  /** Mistakes that the builder finds are mistakes of the text, and reported at its line. */
+  #guard<T>(at: Token, body: () => T): T {
     try {
-      body();
+      return body();
     } catch (error) {
-      if (error instanceof OpError) throw this.#wrong(error.message, at, error.code);
       if (error instanceof CompileError)
         throw new CompileError(error.diagnostics.map((d) => ({ ...d, loc: this.#loc(at) })));
       throw error;

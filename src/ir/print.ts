@@ -67,8 +67,20 @@ function attrText(node: Node, options: PrintOptions, constantRef: string | undef
   return shown.length === 0 ? "" : ` {${shown.map(([key, value]) => `${key}=${formatAttr(value)}`).join(", ")}}`;
 }
 
-const numbersText = (data: TensorData): string =>
-  data.values instanceof BigInt64Array ? `[${data.values.join(",")}]` : formatAttr([...toNumbers(data)]);
+function numbersText(data: TensorData): string {
+  if (data.values instanceof BigInt64Array) return `[${data.values.join(",")}]`;
+  const numbers = [...toNumbers(data)];
+  return formatAttr(data.values instanceof Float32Array ? numbers.map(shortest) : numbers);
+}
+
+/** The number of fewest digits that rounds to this f32; 9 digits always do. */
+function shortest(x: number): number {
+  if (!Number.isFinite(x) || Object.is(x, -0)) return x;
+  for (let digits = 1; ; digits++) {
+    const short = Number(x.toPrecision(digits));
+    if (Math.fround(short) === x) return short;
+  }
+}
 
 function suffix(node: Node, { locations = false, scopes = true }: PrintOptions): string {
   const scope = scopes && node.scope !== "" ? ` in ${word(node.scope)}` : "";
@@ -83,5 +95,5 @@ function locText(loc: Loc): string {
   return "unknown";
 }
 
-/** A name as it stands, quoted where it is more than letters, digits, dots, dashes and underscores. */
-const word = (name: string): string => (/^[A-Za-z_][\w.-]*$/.test(name) ? name : JSON.stringify(name));
+/** A name as it stands, quoted where it begins with a digit or is more than letters, digits, dots, dashes, underscores. */
+export const word = (name: string): string => (/^[A-Za-z_][\w.-]*$/.test(name) ? name : JSON.stringify(name));
