@@ -16,15 +16,16 @@ import {
   traceModel,
 } from "../../src/dsl/index.ts";
 import { fileLoc } from "../../src/ir/diagnostic.ts";
-import type { Graph } from "../../src/ir/graph.ts";
+import type { Graph, WeightSource } from "../../src/ir/graph.ts";
 import type { NumberTensor } from "../../src/ir/op.ts";
 import { parseGraph } from "../../src/ir/parse.ts";
 import { printGraph } from "../../src/ir/print.ts";
-import { type TensorData, tensorData } from "../../src/ir/type.ts";
+import { type Dim, type TensorData, tensorData } from "../../src/ir/type.ts";
 import { verifyGraph } from "../../src/ir/verify.ts";
 import { clipVision, deitBase, fashionVit, type VitConfig, vit, vitForward } from "../../src/models/index.ts";
 import { bindSymbols } from "../../src/passes/bindSymbols.ts";
 import { decompose } from "../../src/passes/decompose.ts";
+import { foldConstants } from "../../src/passes/foldConstants.ts";
 import { foldQueryScale } from "../../src/passes/foldQueryScale.ts";
 import { type MergeTokensOptions, mergeTokens } from "../../src/passes/mergeTokens/mergeTokens.ts";
 import { type Pass, runPasses } from "../../src/passes/pass.ts";
@@ -83,12 +84,13 @@ describe("protected tokens", () => {
   });
 
   test.each([
-    [tinyVit({ classToken: false, globalPool: "avg" }), 1],
-    [tinyVit({ classToken: false, globalPool: "avg" }), 2],
-    [tinyVit(), 2],
-    [tinyVit({ distillToken: true }), 2],
-    [tinyVit({ globalPool: "avg" }), 1],
-  ])("may be given: case %#, protect %o", (model, protect) => {
+    ["no read-out token", 1, { classToken: false, globalPool: "avg" }],
+    ["no read-out token", 2, { classToken: false, globalPool: "avg" }],
+    ["a class token", 2, {}],
+    ["class and distillation token", 2, { distillToken: true }],
+    ["a class token under a mean over patches", 1, { globalPool: "avg" }],
+  ] as const)("may be given: with %s, protect=%i", (_, protect, config) => {
+    const model = tinyVit(config);
     const { after, before } = merge(model as ModelDefinition, { r: 2, protect });
     const parameters = drawnParameters(before);
     const wanted = sequencesOf(pictures.image).map(
@@ -99,11 +101,11 @@ describe("protected tokens", () => {
   });
 
   test.each([
-    [tinyVit(), 0, 1],
-    [tinyVit({ distillToken: true }), 1, 2],
-    [tinyVit({ globalPool: "avg" }), 0, 1],
-  ])("may not be fewer than the read-out reads: case %#, protect %o", (model, protect, help) => {
-    const found = refusal(model as ModelDefinition, { r: 2, protect });
+    ["a class token", 0, 1, {}],
+    ["class and distillation token", 1, 2, { distillToken: true }],
+    ["a class token under a mean over patches", 0, 1, { globalPool: "avg" }],
+  ] as const)("may not be fewer than the read-out reads: with %s, protect=%i", (_, protect, help, config) => {
+    const found = refusal(tinyVit(config) as ModelDefinition, { r: 2, protect });
     expect(found.code).toBe("cannot-merge");
     expect(found.help).toMatch(`protect=${help}`);
   });
@@ -116,14 +118,14 @@ describe("protected tokens", () => {
 
 describe("tokens to merge", () => {
   const nothing: readonly MergeTokensOptions["r"][] = [0, [], [0, 0], { r: 0, inflection: -1 }];
-  test.each(nothing)("none: r = %o gives the same graph object", (r) => {
+  test.each(nothing.map((r) => ({ r })))("none: r = $r gives the same graph object", ({ r }) => {
     const { before, after, changed, fired, notes } = merge(tinyVit() as ModelDefinition, { r });
     expect(after).toBe(before);
     expect([changed, fired, notes]).toEqual([false, [], []]);
   });
 
   const wrong: readonly MergeTokensOptions["r"][] = [-1, 1.5, Number.NaN, [2, -1], [0.5], { r: 2, inflection: 1.5 }];
-  test.each(wrong)("are whole numbers: r = %o is a bad option", (r) => {
+  test.each(wrong.map((r) => ({ r })))("are whole numbers: r = $r is a bad option", ({ r }) => {
     expect(refusal(tinyVit() as ModelDefinition, { r }).code).toBe("bad-option");
   });
 
@@ -176,7 +178,7 @@ describe("tracking", () => {
   const layers = [[0], [2], [2, 2], [2, 2, 1], [2, 2, 1, 1], [0, 0, 3, 0], [0, 9]];
 
   describe.each(Object.entries(subjects))("with %s", (_, { model, protect, tokens }) => {
-    test.each(layers)("keeps the invariants of section 4 after r = %o, %o, %o, %o", (...r) => {
+    test.each(layers.map((r) => ({ r })))("keeps the invariants of section 4 after r = $r", ({ r }) => {
       const { after, before } = merge(model as ModelDefinition, { r, track: true });
       const outputs = evaluate(after, pictures, drawnParameters(before));
       const [sizes, sources] = [output(outputs, "tokenSizes"), output(outputs, "tokenSource")];
@@ -185,7 +187,7 @@ describe("tracking", () => {
         const size = rows.flat();
         const source = sequencesOf(sources)[picture] ?? [];
         const { merged } = plainVit(model.options, parameters, sequencesOf(pictures.image)[picture]?.flat() ?? [], {
-          r: r.filter((x) => x !== undefined),
+          r,
           protect,
         });
         expect(sumOf(size)).toBe(tokens);
@@ -343,19 +345,20 @@ describe("tokens that are equal", () => {
 });
 
 describe("the last block", () => {
-  test.each([tinyVit(), tinyVit({ distillToken: true }), clipVision({ ...tiny, projection: 5 })])(
-    "may merge without a change to what the read-out tokens say, case %#",
-    (model) => {
-      const graph = traceModel(model as ModelDefinition);
-      const parameters = drawnParameters(graph);
-      const [name = ""] = graph.outputs.map((o) => o.name);
-      const values = [
-        [2, 2, 1],
-        [2, 2, 1, 2],
-      ].map((r) => output(evaluate(merge(graph, { r }).after, pictures, parameters), name));
-      if (values[0] !== undefined && values[1] !== undefined) expectSame(values[1], values[0]);
-    },
-  );
+  test.each([
+    ["a vit", tinyVit()],
+    ["a distilled vit", tinyVit({ distillToken: true })],
+    ["CLIP", clipVision({ ...tiny, projection: 5 })],
+  ])("of %s may merge without a change to what the read-out tokens say", (_, model) => {
+    const graph = traceModel(model as ModelDefinition);
+    const parameters = drawnParameters(graph);
+    const [name = ""] = graph.outputs.map((o) => o.name);
+    const values = [
+      [2, 2, 1],
+      [2, 2, 1, 2],
+    ].map((r) => output(evaluate(merge(graph, { r }).after, pictures, parameters), name));
+    if (values[0] !== undefined && values[1] !== undefined) expectSame(values[1], values[0]);
+  });
 });
 
 describe("outputs that hold tokens", () => {
@@ -549,6 +552,41 @@ describe("with other passes (product.md, amendment 12)", () => {
   test.each(Object.entries(others))("composes with %s, before and after it", (_, other) => {
     expectSame(logits(passed(graph, [other, mergeTokens({ r })])), merged);
     expectSame(logits(passed(graph, [mergeTokens({ r }), other])), merged);
+  });
+  describe("and foldConstants, weights at hand", () => {
+    const weights = new Map(
+      [...parameters].map(([name, data]): [string, WeightSource] => [
+        name,
+        {
+          type: data,
+          hash: name,
+          read: async (start = 0, end = data.values.length) => ({ ...data, values: data.values.slice(start, end) }),
+        },
+      ]),
+    );
+    const logitsOf = async (passes: readonly Pass[], set: { readonly batch: Dim }): Promise<NumberTensor> => {
+      const { model } = runPasses({ graph: traceModel(tinyVit(set)), weights }, passes);
+      const contents = new Map<string, TensorData>();
+      for (const [name, source] of model.weights) contents.set(name, await source.read());
+      return output(evaluate(model.graph, pictures, contents), "logits");
+    };
+    test.each(["batch", 2] as const)("composes before and after, batch %o", async (batch) => {
+      expectSame(await logitsOf([foldConstants(), mergeTokens({ r })], { batch }), merged);
+      expectSame(await logitsOf([mergeTokens({ r }), foldConstants()], { batch }), merged);
+      expectSame(await logitsOf([mergeTokens({ r }), foldConstants({ views: true })], { batch }), merged);
+    });
+    test("is refused once views are folded too: a bias written out for every token is a table by position", async () => {
+      const passes = [foldConstants({ views: true }), mergeTokens({ r })];
+      expectSame(await logitsOf(passes, { batch: "batch" }), merged);
+      await expect(logitsOf(passes, { batch: 2 })).rejects.toThrow(/cannot-merge.*fixed size along the tokens/);
+    });
+    test("composes with the whole recipe", async () => {
+      const recipe = [simplify, foldConstants(), bindSymbols({ batch: 2 }), mergeTokens({ r }), simplify];
+      expectSame(
+        await logitsOf([...recipe, foldConstants(), foldQueryScale, decompose(new Set())], { batch: "batch" }),
+        merged,
+      );
+    });
   });
   test("decompose may follow, but leaves it nothing to find when it goes first", () => {
     expectSame(logits(passed(graph, [mergeTokens({ r }), decompose(new Set())])), merged);

@@ -115,7 +115,7 @@ describe.each(Object.entries<Subject>(subjects))("%s", (_, { model, depth, prote
     expectClose(output(evaluate(graph, inputs, parameters), name), plain(parameters, merging));
   });
 
-  test.each(schedules)("merges as plain loops do, r = %o", (r) => {
+  test.each(schedules.map((r) => ({ r })))("merges as plain loops do, r = $r", ({ r }) => {
     const { after } = merge(graph, { r });
     const merging = { r: reductionSchedule(depth, r), protect };
     expectClose(output(evaluate(after, inputs, parameters), name), plain(parameters, merging));
@@ -192,7 +192,7 @@ describe("networks of any size", () => {
     };
     return { config, r: pick([1, 2, 3, 5], j), seed };
   });
-  test.each(networks)("merge as plain loops do: $config, r = $r", ({ config, r, seed }) => {
+  test.each(networks)("merge as plain loops do: network $seed, r = $r", ({ config, r, seed }) => {
     const { before, after } = merge(ownModel(config) as ModelDefinition, { r });
     const parameters = drawnParameters(before, seed);
     const batch = config.batch === "batch" ? 3 : Number(config.batch);

@@ -8,6 +8,7 @@ import {
   apply,
   concat,
   cumsum,
+  einsum,
   expand,
   gather,
   gelu,
@@ -408,6 +409,14 @@ const streamFaults: Readonly<Record<string, Fault>> = {
       const y = transpose(block(x), [0, 2, 1]);
       if (!faulty) return mean(transpose(y, [0, 2, 1]), 1);
       return matmul(y, parameter("mix", [tokens, 4])); // at: a mixer along the tokens
+    },
+  },
+  "weights of each token's own": {
+    reason: /tensor of fixed size along them/,
+    build: (x, faulty) => {
+      const y = block(x);
+      if (!faulty) return mean(einsum("btc,co->bto", y, parameter("shared", [dim, dim])) as Tokens, 1);
+      return einsum("btc,tco->bto", y, parameter("own", [tokens, dim, dim])); // at: weights of each token's own
     },
   },
   "channels compared with channels over the tokens": {
