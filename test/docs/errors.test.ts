@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { CompileError, formatDiagnostic, isModelDefinition, lower, parseGraph } from "../../src/index.ts";
 import { type Block, blocksOf, programFile, readPage, repository } from "./blocks.ts";
@@ -60,7 +60,14 @@ test.each(examples)("the example of %s gives its message", async (code, { langua
   expect(error, `docs/errors.md:${line}`).toBeInstanceOf(CompileError);
   expect((error as CompileError).code).toBe(code);
   const shown = (error as CompileError).diagnostics.map((d) => formatDiagnostic(d)).join("\n");
-  expect(shown).toBe(message.text);
+  if (process.env["UPDATE_DOCS"] === "1") {
+    const path = `${repository}docs/errors.md`;
+    const lines = readFileSync(path, "utf8").split("\n");
+    const at = lines.indexOf("```", lines.indexOf(`## ${code}`)) + 1; // behind the example
+    const from = lines.indexOf("```", at) + 1;
+    lines.splice(from, lines.indexOf("```", from) - from, ...shown.split("\n"));
+    writeFileSync(path, lines.join("\n"));
+  } else expect(shown).toBe(message.text);
 });
 
 function raise(body: () => unknown): unknown {
