@@ -1,6 +1,7 @@
 // Blocks are found by ops and edges alone (issue CORE, item 4), and merge as papers/03-tocom.md sections 2.2 to 2.5 say.
 import { describe, expect, test } from "vitest";
 import { type ModelDefinition, traceModel } from "../../src/dsl/index.ts";
+import { parseGraph } from "../../src/ir/parse.ts";
 import type { TensorData } from "../../src/ir/type.ts";
 import { type ClipVisionConfig, clipVision, type VitConfig, vit } from "../../src/models/index.ts";
 import { findBlocks } from "../../src/passes/mergeTokens/blocks.ts";
@@ -215,5 +216,39 @@ describe("a number of tokens that is a symbol", () => {
   test("is needed as a size for a mean over tokens", () => {
     const found = refusal(ownModel({ tokens: "n", readOut: "mean" }) as ModelDefinition, { r: 2 });
     expect([found.code, found.help]).toEqual(["cannot-merge", "bind it with bindSymbols"]);
+  });
+});
+
+describe("attention over something other than the stream's tokens", () => {
+  const block = (heads: string) => `
+graph @block(%x: f32[1,4,8], %g: f32[8], %b: f32[8]) {
+  %0 = layerNorm(%x, %g, %b) {epsilon=0.00001} : f32[1,4,8]
+${heads}
+  return y: %9
+}`;
+
+  test("channels attended over are not taken for tokens, even where there are as many", () => {
+    const graph = parseGraph(
+      block(`  %1 = reshape(%0) {shape=[1,4,2,4]} : f32[1,4,2,4]
+  %2 = transpose(%1) {perm=[0,2,3,1]} : f32[1,2,4,4]
+  %3 = attention(%2, %2, %2) {scale=0.5} : f32[1,2,4,4]
+  %4 = transpose(%3) {perm=[0,3,1,2]} : f32[1,4,2,4]
+  %5 = reshape(%4) {shape=[1,4,8]} : f32[1,4,8]
+  %9 = add(%x, %5) : f32[1,4,8]`),
+    );
+    expect(findBlocks(graph).refusals[0]?.reason).toBe("attention does not run over the tokens of the residual stream");
+  });
+
+  test("keys in another order than the stream are refused: they would be matched as other tokens", () => {
+    const graph = parseGraph(
+      block(`  %1 = reshape(%0) {shape=[1,4,2,4]} : f32[1,4,2,4]
+  %2 = transpose(%1) {perm=[0,2,1,3]} : f32[1,2,4,4]
+  %3 = reverse(%2) {axes=[2]} : f32[1,2,4,4]
+  %4 = attention(%2, %3, %2) {scale=0.5} : f32[1,2,4,4]
+  %5 = transpose(%4) {perm=[0,2,1,3]} : f32[1,4,2,4]
+  %6 = reshape(%5) {shape=[1,4,8]} : f32[1,4,8]
+  %9 = add(%x, %6) : f32[1,4,8]`),
+    );
+    expect(findBlocks(graph).refusals[0]?.reason).toContain("reverse turns tokens round");
   });
 });

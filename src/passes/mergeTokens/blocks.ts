@@ -1,6 +1,9 @@
 import type { Loc } from "../../ir/diagnostic.ts";
 import { type Graph, type Node, type Use, usesOf, type Value } from "../../ir/graph.ts";
+import type { Registry } from "../../ir/op.ts";
+import { builtinOps } from "../../ir/ops/index.ts";
 import type { Dim } from "../../ir/type.ts";
+import { followTokens } from "./stream.ts";
 
 /** A pre-norm self-attention block: residual = add(stream, ... attention(... norm(stream) ...)). */
 export interface Block {
@@ -16,14 +19,17 @@ export interface Refusal {
 }
 
 /** Every attention of the graph, as a block whose tokens can be merged or with the reason why not. Names play no part. */
-export function findBlocks(graph: Graph): { readonly blocks: readonly Block[]; readonly refusals: readonly Refusal[] } {
+export function findBlocks(
+  graph: Graph,
+  registry: Registry = builtinOps,
+): { readonly blocks: readonly Block[]; readonly refusals: readonly Refusal[] } {
   const uses = usesOf(graph);
   const varies = dependsOnInput(graph);
   const blocks: Block[] = [];
   const refusals: Refusal[] = [];
   for (const node of graph.nodes) {
     if (node.op !== "attention") continue;
-    const found = blockAround(node, uses, varies);
+    const found = blockAround(node, uses, varies, registry);
     if (typeof found === "string") refusals.push({ node, reason: found, loc: node.locs[0] as Loc });
     else blocks.push({ attention: node, residual: found });
   }
@@ -35,6 +41,7 @@ function blockAround(
   attention: Node,
   uses: ReadonlyMap<Value, readonly Use[]>,
   varies: ReadonlySet<Value>,
+  registry: Registry,
 ): Node | string {
   const { attrs } = attention;
   const [query, key, value] = attention.operands as readonly [Value, Value, Value];
@@ -64,6 +71,12 @@ function blockAround(
   if (heads.includes("elsewhere"))
     return "queries, keys and values do not all come from the residual stream that the block adds to";
   if (new Set(heads).size !== 1) return "queries, keys and values come from different normalizations";
+  for (const part of [query, key, value]) {
+    const place = followTokens(registry, stream, pathBetween(stream, part, varies));
+    if (typeof place === "string") return `between the normalization and attention, ${place}`;
+    if (place.axis !== 2 || place.outer !== 1 || place.inner !== 1)
+      return "attention does not run over the tokens of the residual stream";
+  }
   return add;
 }
 
@@ -99,6 +112,16 @@ function normAbove(part: Value, stream: Value, varies: ReadonlySet<Value>): Node
     if (varying[0] === stream && isNorm(producer)) return producer;
     at = varying[0] as Value;
   }
+}
+
+/** The ops from a stream to a projection of it, in order; each reads nothing else that varies. */
+function pathBetween(stream: Value, part: Value, varies: ReadonlySet<Value>): readonly Node[] {
+  const path: Node[] = [];
+  for (let at = part; at !== stream; ) {
+    path.unshift(at.producer);
+    at = at.producer.operands.find((operand) => varies.has(operand)) as Value;
+  }
+  return path;
 }
 
 /** Values that depend on an input of the graph; all others are known once the weights are. */

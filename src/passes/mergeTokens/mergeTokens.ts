@@ -35,7 +35,7 @@ export function mergeTokens(options: MergeTokensOptions): Pass {
     contract: track ? "constructs" : "approximate",
     example: mergeExample,
     run(graph, context) {
-      const found = findBlocks(graph);
+      const found = findBlocks(graph, context.registry);
       for (const { node, reason } of found.refusals) context.refused("mergeTokens", node, reason);
       const [first] = found.blocks;
       if (first === undefined)

@@ -1,7 +1,7 @@
 // Carries a shorter token axis through the rest of a graph: which axis of each value holds the tokens, and how every
 // op downstream has to be written for fewer of them.
 import { type Builder, createBuilder } from "../../ir/builder.ts";
-import { compileError, type Loc } from "../../ir/diagnostic.ts";
+import { CompileError, compileError, type Loc } from "../../ir/diagnostic.ts";
 import { addDims, divideDims, multiplyDims, productOfDims, subtractDims } from "../../ir/dim.ts";
 import type { Attrs, Node, Value } from "../../ir/graph.ts";
 import type { AnyOp, Form, Registry } from "../../ir/op.ts";
@@ -215,6 +215,34 @@ export class TokenStreams {
   get protect(): number {
     return this.#protect;
   }
+}
+
+/**
+ * Where the tokens of a stream [batch, tokens, channels] are at the end of a path of ops, all of them and in their
+ * order; or why they cannot be followed. Nothing is merged yet: this is a trial.
+ */
+export function followTokens(registry: Registry, stream: Value, path: readonly Node[]): Place | string {
+  const streams = new TokenStreams({ protect: 0, proportional: false, registry });
+  const b = createBuilder(registry);
+  const map = new Map<Value, Value>();
+  const given = (value: Value): Value => {
+    const known = map.get(value) ?? b.input(`x${map.size}`, value.type);
+    map.set(value, known);
+    return known;
+  };
+  const count = stream.type.shape[1] as Dim;
+  const tokens: Tokens = { before: count, count, sizes: undefined, source: undefined };
+  streams.set(stream, { tokens, axis: 1, outer: 1, inner: 1 });
+  try {
+    for (const node of path) {
+      const results = streams.rewrite(node, { b, of: given }) ?? copyNode(node, { b, of: given });
+      node.results.forEach((value, i) => map.set(value, results[i] as Value));
+    }
+  } catch (error) {
+    if (error instanceof CompileError) return (error.diagnostics[0]?.message ?? "").replace(/^mergeTokens: /, "");
+    throw error;
+  }
+  return streams.placeOf(path.at(-1)?.results[0] ?? stream) ?? "the tokens are lost";
 }
 
 type Follower<K extends Form<Attrs>["kind"]> = (
