@@ -221,7 +221,9 @@ describe("a number of tokens that is a symbol", () => {
 
 describe("attention over something other than the stream's tokens", () => {
   const block = (heads: string) => `
-graph @block(%x: f32[1,4,8], %g: f32[8], %b: f32[8]) {
+graph @block(%x: f32[1,4,8]) {
+  %g = parameter() : f32[8]
+  %b = parameter() : f32[8]
   %0 = layerNorm(%x, %g, %b) {epsilon=0.00001} : f32[1,4,8]
 ${heads}
   return y: %9
