@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, rmSync } from "node:fs";
+import { createReadStream, existsSync, rmSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { compileError, type PictureInput, type TensorType, type Value } from "../index.ts";
@@ -119,24 +119,46 @@ export async function writeFolder(folder: string, write: (unfinished: string) =>
   const target = resolve(folder);
   await refuseForeign(target, folder);
   const unfinished = join(dirname(target), `.${basename(target)}.${randomUUID()}.partial`);
-  const discard = (): void => rmSync(unfinished, { recursive: true, force: true });
+  const discard = (): void => {
+    if (existsSync(unfinished)) rmSync(unfinished, { recursive: true, force: true });
+  };
   const interrupted = (signal: NodeJS.Signals): void => {
     discard();
     process.exit(signal === "SIGINT" ? 130 : 143);
   };
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
   try {
-    await mkdir(unfinished, { recursive: true });
+    await makeFolder(dirname(target));
+    await mkdir(unfinished);
     await write(unfinished);
     await replaceFolder(target, unfinished);
   } catch (error) {
     discard();
-    const reason = error instanceof Error && "syscall" in error && "code" in error ? String(error.code) : undefined;
-    if (reason === undefined) throw error;
-    throw compileError("file-unwritable", `${folder} cannot be written: ${reason}`, { loc: startOf(folder) });
+    throw unwritable(folder, error);
   } finally {
     process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
   }
+}
+
+/**
+ * As `mkdir -p`; fails with `file-unwritable`. Node's own `recursive` never returns where a file system refuses new
+ * names with ENOENT, as /proc does.
+ */
+export async function makeFolder(folder: string): Promise<void> {
+  const missing: string[] = [];
+  for (let at = resolve(folder); (await stat(at).catch(() => undefined)) === undefined; at = dirname(at))
+    missing.push(at);
+  try {
+    for (const path of missing.toReversed()) await mkdir(path);
+  } catch (error) {
+    throw unwritable(folder, error);
+  }
+}
+
+/** What the operating system refuses is the user's to mend; any other error stays what it is. */
+function unwritable(folder: string, error: unknown): unknown {
+  if (!(error instanceof Error && "syscall" in error && "code" in error)) return error;
+  return compileError("file-unwritable", `${folder} cannot be written: ${error.code}`, { loc: startOf(folder) });
 }
 
 /** An earlier artefact is moved aside first and removed last. */

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
   compileError,
@@ -85,7 +84,6 @@ async function writeArtifact(
 
 /** model.ir, and its large constants beside it. */
 async function writeIr(folder: string, graph: Graph): Promise<void> {
-  await mkdir(folder, { recursive: true });
   await writeFileAtomically(join(folder, "model.ir"), printGraph(graph, { locations: true, registry }));
   const constants = largeConstants(graph);
   if (constants.length === 0) return;

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { compileError, emitOnnx, formatType, type TensorData, toNumbers } from "../index.ts";
 import {
@@ -8,7 +7,7 @@ import {
   type Session,
   writeSafetensors,
 } from "../runtime/node/index.ts";
-import { checkFiles } from "./artifact.ts";
+import { checkFiles, makeFolder } from "./artifact.ts";
 import { readBindings, readChoice, readCount } from "./choice.ts";
 import { readInputs } from "./inputs.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
@@ -112,7 +111,7 @@ async function jsonOutputs(outputs: Readonly<Record<string, TensorData>>, folder
 }
 
 async function writeOutput(folder: string, name: string, contents: TensorData): Promise<string> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const path = join(folder, `${name.replace(/[^\w.-]/g, "-")}.safetensors`);
   await writeSafetensors(path, [{ name, source: contents }]);
   return path;

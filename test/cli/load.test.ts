@@ -165,6 +165,11 @@ describe("folders", () => {
     expect((await refusal(writeFolder(path("out"), write("1")))).message).toContain("notes.txt");
     expect(await readFile(path("out/notes.txt"), "utf8")).toBe("dear diary");
   });
+  test("a place where nothing can be made is refused", async () => {
+    await writeFile(path("file"), "");
+    for (const place of [path("file/out"), "/proc/out"])
+      expect((await refusal(writeFolder(place, write("1")))).code).toBe("file-unwritable");
+  });
   test("a manifest may not name files outside its folder", async () => {
     await mkdir(path("bad"));
     const hostile = { ...manifest, files: { "../../etc/passwd": { bytes: 1, sha256: "" } } };
