@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { MultiBar, Presets } from "cli-progress";
+import { Presets, SingleBar } from "cli-progress";
 import Table from "cli-table3";
 import pc from "picocolors";
 import { type Diagnostic, formatDiagnostic } from "../index.ts";
@@ -83,19 +83,18 @@ export function progress(title: string, total: number): Progress {
   if (process.stderr.isTTY !== true || total <= 0) return { advance: () => undefined, stop: () => undefined };
   const start = performance.now();
   let done = 0;
-  let bars: MultiBar | undefined;
-  let bar: ReturnType<MultiBar["create"]> | undefined;
+  let bar: SingleBar | undefined;
   return {
     advance(by = 1) {
       done += by;
-      if (bars === undefined && performance.now() - start > quietMs) {
+      if (bar === undefined && performance.now() - start > quietMs) {
         const format = `${title} {bar} {percentage}% | {eta_formatted}`;
-        bars = new MultiBar({ format, clearOnComplete: true, hideCursor: true }, Presets.shades_classic);
-        bar = bars.create(total, done);
+        bar = new SingleBar({ format, clearOnComplete: true, hideCursor: true, fps: 4 }, Presets.shades_classic);
+        bar.start(total, done);
       }
-      bar?.update(Math.min(done, total));
+      bar?.update(Math.min(done, total)); // draws by itself, even where no timer gets its turn
     },
-    stop: () => bars?.stop(),
+    stop: () => bar?.stop(),
   };
 }
 
