@@ -1,5 +1,5 @@
 import type { AttrsOf, OpName, Ops } from "../ir/ops/index.ts";
-import type { DType } from "../ir/type.ts";
+import { type DType, isFloat } from "../ir/type.ts";
 import { type Draw, type Fill, fills, kinds, type Operand, type Want } from "./draw.ts";
 
 export interface Proposal<A = object> {
@@ -60,6 +60,16 @@ const reduction = (dtypes: readonly DType[]): Row<{ axes: readonly number[]; kee
     return { operands: [x], attrs: { axes: someAxes(d, rankOf(x)), keepDims: d.chance(0.3) } };
   },
 });
+/** ONNX Runtime's ReduceProd saturates where the IR wraps (1.30, i32): products of integers stay in range. */
+const product: Row<{ axes: readonly number[]; keepDims?: boolean }> = {
+  propose: (d) => {
+    const x = d.tensor(numbers);
+    const most = x.exact.values.reduce((all, value) => all * Math.max(1, Math.abs(value)), 1);
+    const axes = someAxes(d, rankOf(x));
+    const fits = isFloat(x.exact.dtype) || most <= 2 ** 20;
+    return { operands: [x], attrs: { axes: fits ? axes : axes.filter((axis) => sizeOf(x, axis) === 1) } };
+  },
+};
 const argReduction: Row<{ axis: number; keepDims?: boolean }> = {
   exact: true,
   propose: (d) => {
@@ -274,7 +284,7 @@ export const proposals = {
   reduceMean: reduction(float),
   reduceMax: exactly(reduction(numbers)),
   reduceMin: exactly(reduction(numbers)),
-  reduceProd: reduction(numbers),
+  reduceProd: product,
   logSumExp: reduction(float),
   argMax: argReduction,
   argMin: argReduction,

@@ -32,6 +32,15 @@ const attempts = 8; // applications of one op that are tried before another op i
 const largestResult = 1024; // elements
 const largestFloat = 1000;
 const largestInteger = 2 ** 20; // stays exact when cast to f32
+/** Below these magnitudes a judge may flush to zero. */
+const smallestNormal = {
+  f64: 2 ** -1022,
+  f32: 2 ** -126,
+  f16: 2 ** -14,
+  bf16: 2 ** -126,
+  f8e4m3: 2 ** -6,
+  f8e5m2: 2 ** -14,
+} as const;
 const constantShare = 0.3; // of sources; the others are inputs
 
 /**
@@ -101,7 +110,6 @@ function keep(b: Builder, operand: Operand, draw: Draw, known: Operand[], inputs
 /** The results of a proposal with their shadows, or undefined where it is not well typed or not well conditioned. */
 function applied(name: OpName, { operands, attrs: given }: Proposal, draw: Draw): readonly Operand[] | undefined {
   const op = builtinOps.get(name) as AnyOp;
-  const exactOp = (proposals[name] as Row).exact === true;
   try {
     const attrs = completeAttrs(name, op, (given ?? {}) as Readonly<Record<string, unknown>>);
     const types = op.infer(
@@ -109,14 +117,20 @@ function applied(name: OpName, { operands, attrs: given }: Proposal, draw: Draw)
       attrs,
     );
     if (types.some(({ shape }) => !(elementsOf(shape) > 0 && elementsOf(shape) <= largestResult))) return undefined;
-    const run = (tensors: readonly NumberTensor[]) => applyOp(name, builtinOps, tensors, attrs);
-    const exact = run(operands.map((o) => o.exact));
+    const inputs = operands.map((o) => o.exact);
+    const exact = applyOp(name, builtinOps, inputs, attrs);
     if (!exact.every(isModerate)) return undefined;
-    const before = operands.map((o) => wobble(o.exact, exactOp, draw));
-    const after = exact.map((result) => wobble(result, exactOp, draw));
+    const before = isExact(name) ? [] : inputs.map((tensor) => wobble(tensor, draw));
+    const within: Shares[][] = [];
     const shadows = ([1, -1] as const).map((sign, side) => {
       const noisy = operands.map((o, i) => moved(o.shadows[side] as NumberTensor, before[i], sign));
-      return run(noisy).map((result, i) => moved(result, after[i], sign));
+      let at = 0;
+      return applyOp(name, builtinOps, noisy, attrs, (op, results) => {
+        if (isExact(op)) return results;
+        const shares = (within[at] ??= results.map((tensor) => wobble(tensor, draw)));
+        at++;
+        return results.map((result, i) => moved(result, shares[i], sign));
+      });
     });
     const results = exact.map((tensor, i) => ({
       exact: tensor,
@@ -129,21 +143,38 @@ function applied(name: OpName, { operands, attrs: given }: Proposal, draw: Draw)
   }
 }
 
+const isExact = (name: string): boolean => (proposals[name as OpName] as Row).exact === true;
+
 /** By what share each element of a tensor moves; undefined where nothing rounds. */
-function wobble({ dtype, values }: NumberTensor, exactOp: boolean, draw: Draw): Float64Array | undefined {
-  if (exactOp || !isFloat(dtype)) return undefined;
+type Shares = Float64Array | undefined;
+
+function wobble({ dtype, values }: NumberTensor, draw: Draw): Shares {
+  if (!isFloat(dtype)) return undefined;
   const most = shadowUnits[dtype] * roundingUnit[dtype];
   return values.map(() => most * (2 * draw.next() - 1));
 }
 
-/** Both shadows move by the same share, one up and one down: a tie falls apart in one of them. */
-const moved = (tensor: NumberTensor, shares: Float64Array | undefined, sign: 1 | -1): NumberTensor =>
+/**
+ * Both shadows move by the same share, one up and one down: a tie falls apart in one of them. Below 1 the share is of 1,
+ * as tolerances are: kernels of sigmoid, erf or softmax are exact to the scale of their range, not of a small result.
+ * Composites are moved at every op inside, so that what cancels within them (a logSoftmax near 0) is no clearer than
+ * their parts.
+ */
+const moved = (tensor: NumberTensor, shares: Shares, sign: 1 | -1): NumberTensor =>
   shares === undefined
     ? tensor
-    : { ...tensor, values: tensor.values.map((x, i) => x * (1 + sign * (shares[i] as number))) };
+    : {
+        ...tensor,
+        values: tensor.values.map((x, i) =>
+          Number.isFinite(x) ? x + sign * (shares[i] as number) * Math.max(1, Math.abs(x)) : x,
+        ),
+      };
 
-const isModerate = ({ dtype, values }: NumberTensor): boolean =>
-  values.every((x) => Math.abs(x) <= (isFloat(dtype) ? largestFloat : largestInteger));
+function isModerate({ dtype, values }: NumberTensor): boolean {
+  if (!isFloat(dtype)) return values.every((x) => Math.abs(x) <= largestInteger);
+  const least = smallestNormal[dtype];
+  return values.every((x) => x === 0 || (Math.abs(x) >= least && Math.abs(x) <= largestFloat));
+}
 
 /** Whether the shadows stayed near; integers and booleans must not have moved at all. */
 function isSteady({ exact, shadows }: Operand): boolean {

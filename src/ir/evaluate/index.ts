@@ -16,7 +16,11 @@ export interface EvaluateOptions {
   readonly parameters?: ReadonlyMap<string, TensorData>;
   /** Called after each node; for tracing. */
   readonly onNode?: (node: Node, results: readonly NumberTensor[]) => void;
+  /** What stands for the results of each computing node, also of those inside composites: for studying roundings. */
+  readonly adjust?: Adjust;
 }
+
+export type Adjust = (op: string, results: readonly NumberTensor[]) => readonly NumberTensor[];
 
 /**
  * The reference interpreter: every op by its form, routine or decomposition, floats in f64.
@@ -126,7 +130,7 @@ function evaluateNode(
   try {
     const op = registry.get(node.op);
     const attrs = op === undefined ? node.attrs : bindAttrs(node.attrs, op, symbols);
-    return applyOp(node.op, registry, operands, attrs);
+    return applyOp(node.op, registry, operands, attrs, options.adjust);
   } catch (error) {
     if (error instanceof OpError)
       throw compileError(error.code, `${node.op}: ${error.message}`, { loc, help: error.help });
@@ -151,24 +155,26 @@ function bindAttrs(attrs: Attrs, op: AnyOp, symbols: ReadonlyMap<string, number>
 const decompositions = new WeakMap<AnyOp, Map<string, Graph>>();
 const decompositionsPerOp = 64; // distinct shapes kept
 
-/** One op on numbers. Composites run by their decomposition. */
+/** One op on numbers. Composites run by their decomposition, where `adjust` has its say after each node. */
 export function applyOp(
   name: string,
   registry: Registry,
   operands: readonly NumberTensor[],
   attrs: Attrs,
+  adjust: Adjust = (_, results) => results,
 ): readonly NumberTensor[] {
   const op = registry.get(name);
   if (op === undefined) throw compileError("unknown-op", `there is no op named ${name}`);
-  if (op.kind === "routine") return op.evaluate(operands, attrs);
+  if (op.kind === "routine") return adjust(name, op.evaluate(operands, attrs));
   if (op.kind === "structured") {
     const types = operands.map((type) => ({ type }));
     const [result] = inferTypes(name, op, types, attrs);
-    return [evaluateForm(op, operands, attrs, result as { dtype: NumberTensor["dtype"]; shape: readonly number[] })];
+    const sized = result as { dtype: NumberTensor["dtype"]; shape: readonly number[] };
+    return adjust(name, [evaluateForm(op, operands, attrs, sized)]);
   }
   const graph = decomposition(name, op, registry, operands, attrs);
   const inputs = Object.fromEntries(operands.map((tensor, i) => [`x${i}`, tensor as TensorData]));
-  const results = evaluateExact(graph, inputs, { registry });
+  const results = evaluateExact(graph, inputs, { registry, adjust });
   return graph.outputs.map((o) => results[o.name] as NumberTensor);
 }
 
