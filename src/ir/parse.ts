@@ -12,7 +12,6 @@ import {
   elementsOf,
   formatType,
   isDType,
-  isFloat,
   isNumberOf,
   type TensorData,
   type TensorType,
