@@ -39,9 +39,9 @@ describe("symbols take their sizes from the inputs", () => {
   });
 
   test("and a symbol that no input binds alone is named", () => {
-    const sums = parseGraph("graph @g(%x: f32[n+1,2*m]) { return y: %x }");
+    const sums = parseGraph("graph @g(%x: f32[n+1,2*m]) { return y: %x }", { file: "g.ir", locateByText: true });
     expect(refusal(() => evaluateGraph(sums, { x: f32([1, 2], [1, 2]) }))).toMatchInlineSnapshot(
-      `"error[unbound-symbol]: dimension n+1 needs a value for n"`,
+      `"g.ir:1:10 error[unbound-symbol]: dimension n+1 needs a value for n"`,
     );
   });
 

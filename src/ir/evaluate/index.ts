@@ -86,7 +86,8 @@ export function bindInputs(
       try {
         want = evaluateDim(dim, symbols);
       } catch (error) {
-        if (error instanceof OpError) throw compileError(error.code, error.message);
+        if (error instanceof OpError)
+          throw compileError(error.code, error.message, { loc: producer.locs[0] ?? unknownLoc });
         throw error;
       }
       if (want !== given?.shape[axis])
