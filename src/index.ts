@@ -13,6 +13,14 @@ export {
 } from "./backends/onnx/index.ts";
 export { nativeOps as onnxOps } from "./backends/onnx/native.ts";
 export {
+  type DeviceProfile,
+  describeKernels,
+  emitWgsl,
+  scheduleKernels,
+  type WgslOptions,
+  type WgslProgram,
+} from "./backends/wgsl/index.ts";
+export {
   type Compiled,
   type CompileOptions,
   compile,
@@ -94,6 +102,8 @@ export {
 export { type VerifyOptions, verifyGraph } from "./ir/verify.ts";
 export { bindSymbols } from "./passes/bindSymbols.ts";
 export { decompose } from "./passes/decompose.ts";
+export { foldConstants } from "./passes/foldConstants.ts";
+export { foldQueryScale } from "./passes/foldQueryScale.ts";
 export {
   type OptionSpec,
   type OptionSpecs,
@@ -124,6 +134,7 @@ export {
   type Matched,
   type Pattern,
   pat,
+  patOf,
   type RewritePassDeclaration,
   type Rule,
   rest,
@@ -132,3 +143,4 @@ export {
   type Site,
   uniform,
 } from "./passes/rewrite.ts";
+export { simplify } from "./passes/simplify.ts";

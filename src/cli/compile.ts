@@ -40,6 +40,10 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
   if (output === undefined && options.stopAfter === undefined)
     throw usageError("required option '-o, --output <dir>' not specified");
   await using prepared = await prepare(text, options, { target: "onnx" });
+  if (prepared.target === "webgpu")
+    throw compileError("target-not-built", "a folder for the webgpu target is not written yet", {
+      help: "tamis run --target webgpu compiles and runs in one go; --target onnx writes a folder",
+    });
   if (prepared.target !== "onnx")
     throw compileError("bad-option", "the reference target has no artefact", { help: "use --target onnx" });
   if (output === undefined) {

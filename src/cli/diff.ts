@@ -1,10 +1,12 @@
 import {
+  formatLoc,
   formatType,
   type Graph,
   type Node,
   printNode,
   sourceName,
   type TensorData,
+  unknownLoc,
   type Value,
   valueNames,
 } from "../index.ts";
@@ -15,6 +17,8 @@ import { registry } from "./registry.ts";
 export interface DiffLine {
   readonly kind: "same" | "removed" | "added";
   readonly text: string;
+  /** The author's line that the node comes from; empty where it is not known. */
+  readonly at: string;
 }
 
 /** The changed lines of one scope with the lines around them. */
@@ -48,8 +52,8 @@ export function diffGraphs(before: Graph, after: Graph): readonly Hunk[] {
     const partners = new Set(pairing.values());
     const [a, b] = [was.get(scope) ?? [], is.get(scope) ?? []];
     const lines = merged(
-      a.map((node) => ({ text: line(node), partner: pairing.get(node) })),
-      b.map((node) => ({ text: line(node), node, paired: partners.has(node) })),
+      a.map((node) => ({ text: line(node), at: placeOf(node), partner: pairing.get(node) })),
+      b.map((node) => ({ text: line(node), at: placeOf(node), node, paired: partners.has(node) })),
     );
     return hunksOf(scope, lines);
   });
@@ -58,14 +62,20 @@ export function diffGraphs(before: Graph, after: Graph): readonly Hunk[] {
   return [...hunks, ...hunksOf("outputs", lineDiff(outputs(before), outputs(after)))];
 }
 
-/** Unified text of a difference; empty where there is none. */
-export const formatDiff = (hunks: readonly Hunk[]): string =>
+const placeOf = (node: Node): string => formatLoc(node.locs[0] ?? unknownLoc);
+
+/** Unified text of a difference, with the author's lines where asked; empty where nothing differs. */
+export const formatDiff = (hunks: readonly Hunk[], locations = false): string =>
   hunks
-    .flatMap(({ scope, lines }) => [`@@ ${scope === "" ? "(no scope)" : scope} @@`, ...lines.map(formatLine)])
+    .flatMap(({ scope, lines }) => [
+      `@@ ${scope === "" ? "(no scope)" : scope} @@`,
+      ...lines.map((line) => formatLine(line, locations)),
+    ])
     .join("\n");
 
 const marks = { same: " ", removed: "-", added: "+" } as const;
-const formatLine = ({ kind, text }: DiffLine): string => `${marks[kind]} ${text}`;
+const formatLine = ({ kind, text, at }: DiffLine, locations: boolean): string =>
+  `${marks[kind]} ${text}${locations && at !== "" ? `  // ${at}` : ""}`;
 
 const isNamed = (node: Node): boolean => node.op === "input" || node.op === "parameter";
 
@@ -142,30 +152,36 @@ function gaps(
 
 /** Lines of both sides in order; a pair with equal text is one line, any other pair is a removal and an addition. */
 function merged(
-  before: readonly { readonly text: string; readonly partner: Node | undefined }[],
-  after: readonly { readonly text: string; readonly node: Node; readonly paired: boolean }[],
+  before: readonly (Placed & { readonly partner: Node | undefined })[],
+  after: readonly (Placed & { readonly node: Node; readonly paired: boolean })[],
 ): readonly DiffLine[] {
   const lines: DiffLine[] = [];
   let at = 0;
-  const added = (text: string): DiffLine => ({ kind: "added", text });
-  for (const { text, partner } of before) {
+  const added = (line: Placed | undefined): DiffLine => ({ kind: "added", text: line?.text ?? "", at: line?.at ?? "" });
+  for (const { text, at: place, partner } of before) {
     if (partner === undefined) {
-      lines.push({ kind: "removed", text });
+      lines.push({ kind: "removed", text, at: place });
       continue;
     }
-    for (; at < after.length && after[at]?.node !== partner; at++) lines.push(added(after[at]?.text ?? ""));
-    const now = after[at++]?.text ?? "";
-    if (now === text) lines.push({ kind: "same", text });
-    else lines.push({ kind: "removed", text }, added(now));
+    for (; at < after.length && after[at]?.node !== partner; at++) lines.push(added(after[at]));
+    const now = after[at++];
+    if (now?.text === text) lines.push({ kind: "same", text, at: now.at });
+    else lines.push({ kind: "removed", text, at: place }, added(now));
   }
-  for (; at < after.length; at++) lines.push(added(after[at]?.text ?? ""));
+  for (; at < after.length; at++) lines.push(added(after[at]));
   return lines;
+}
+
+interface Placed {
+  readonly text: string;
+  readonly at: string;
 }
 
 const lineDiff = (before: readonly string[], after: readonly string[]): readonly DiffLine[] =>
   editScript(before, after).map((edit) => ({
     kind: edit.kind,
     text: (edit.kind === "removed" ? before[edit.before] : after[edit.after]) as string,
+    at: "",
   }));
 
 function hunksOf(scope: string, lines: readonly DiffLine[]): readonly Hunk[] {

@@ -1,5 +1,5 @@
 import {
-  compileError,
+  describeKernels,
   formatLoc,
   type Graph,
   type PassReport,
@@ -31,8 +31,6 @@ export interface InspectOptions extends ModelOptions {
 
 /** `tamis inspect MODEL`: IR text unless an option asks for something else. */
 export async function inspectCommand(text: string, options: InspectOptions): Promise<void> {
-  if (options.kernels === true)
-    throw compileError("not-available", "--kernels shows what the WebGPU target makes, which is not built yet");
   const sizes = readBindings(options.bind);
   await using prepared = await prepare(text, options, { target: "reference", weightsOptional: true });
   const { graph } = prepared.model;
@@ -46,7 +44,8 @@ export async function inspectCommand(text: string, options: InspectOptions): Pro
   const parts: string[] = [];
   if (options.printAfterAll === true) parts.push(...printedStages(prepared, locations));
   if (options.traceRules === true) parts.push(prepared.reports.map(traceText).join("\n"));
-  if (options.diff === true) parts.push(diffText(prepared.source, graph));
+  if (options.diff === true) parts.push(diffText(prepared.source, graph, locations));
+  if (options.kernels === true) parts.push(describeKernels(graph, { registry }));
   if (options.stats === true) parts.push(statsText(prepared.source, graph, sizes));
   if (parts.length === 0 && options.html === undefined) parts.push(printGraph(graph, { locations, registry }));
   for (const part of parts) print(part);
@@ -97,8 +96,8 @@ function traceText(report: PassReport): string {
   ].join("\n");
 }
 
-function diffText(before: Graph, after: Graph): string {
-  const text = formatDiff(diffGraphs(before, after));
+function diffText(before: Graph, after: Graph, locations: boolean): string {
+  const text = formatDiff(diffGraphs(before, after), locations);
   if (text === "") return out.dim("the passes changed nothing");
   const colour = (line: string): string =>
     line.startsWith("+")

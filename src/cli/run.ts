@@ -1,8 +1,11 @@
 import { join } from "node:path";
-import { compileError, emitOnnx, formatType, type TensorData, toNumbers } from "../index.ts";
+import { compileError, emitOnnx, emitWgsl, formatType, type Model, type TensorData, toNumbers } from "../index.ts";
 import {
   createOrtSession,
   createReferenceSession,
+  createWebGpuSession,
+  deviceProfile,
+  openWebGpu,
   ortVersion,
   type Session,
   writeSafetensors,
@@ -35,26 +38,22 @@ export async function runCommand(text: string, options: RunOptions): Promise<voi
   const threads = options.threads === undefined ? undefined : readCount("threads", options.threads, 1);
   const sizes = readBindings(options.bind);
   if (options.profileKernels === true)
-    throw compileError(
-      "not-available",
-      "--profile-kernels times the kernels of the WebGPU target, which is not built yet",
-    );
+    throw compileError("not-available", "--profile-kernels is not built yet; --repeat times whole runs");
   await using prepared = await prepare(text, options, { target: "onnx" });
   const { target, loaded } = prepared;
-  if (target === "reference" && provider !== "cpu")
-    throw compileError("bad-option", `the reference interpreter has no provider ${provider}`, {
+  if (target !== "onnx" && provider !== "cpu")
+    throw compileError("bad-option", `the ${target} target has no provider ${provider}`, {
       help: "providers are those of --target onnx",
     });
   if (!prepared.weighted)
     throw compileError("missing-weights", `model ${loaded.name} has parameters but no weights`, {
       help: "give --weights FILE, or --weights random:1 to see that it runs",
     });
-  await using session = await openSession(prepared, options, provider, threads);
+  const { session, adapter } = await openSession(prepared, options, provider, threads);
+  await using _open = session;
   const inputs = await readInputs(session.inputs, { texts: options.input ?? [], pictures: loaded.pictures, sizes });
   const { outputs, timesMs } = await timed(session, inputs, repeat, loaded.name);
   if (options.save !== undefined) await writeSafetensors(options.save, entriesOf(outputs));
-  const adapter =
-    target === "reference" ? "reference interpreter, f64" : `ONNX Runtime ${await ortVersion()} ${provider}`;
   if (options.json === true)
     return printJson({ target, adapter, outputs: await jsonOutputs(outputs, options.output), timesMs });
   if (options.output !== undefined) await writeOutputs(outputs, options.output);
@@ -63,22 +62,52 @@ export async function runCommand(text: string, options: RunOptions): Promise<voi
   print(out.dim(timesText(timesMs)));
 }
 
+interface Opened {
+  readonly session: Session;
+  /** What it runs on, for people and for --json. */
+  readonly adapter: string;
+}
+
 /** An artefact that nothing was asked to change runs as it was written. */
 async function openSession(
   { target, loaded, model, profile }: Prepared,
   options: RunOptions,
   provider: Provider,
   threads: number | undefined,
-): Promise<Session> {
-  if (target === "reference") return createReferenceSession(model, { registry });
+): Promise<Opened> {
+  if (target === "reference")
+    return { session: await createReferenceSession(model, { registry }), adapter: "reference interpreter, f64" };
+  if (target === "webgpu") return openWebGpuSession(model);
+  const adapter = `ONNX Runtime ${await ortVersion()} ${provider}`;
   const settings = { provider, ...(threads === undefined ? {} : { threads }) };
   const { artifact } = loaded;
   const changed = [options.pass, options.set, options.weights, options.profile, options.stopAfter].some(
     (option) => option !== undefined,
   );
-  if (artifact?.manifest.target !== "onnx" || changed) return createOrtSession(emitOnnx(model, { profile }), settings);
+  if (artifact?.manifest.target !== "onnx" || changed)
+    return { session: await createOrtSession(emitOnnx(model, { profile }), settings), adapter };
   await checkFiles(artifact.folder, artifact.manifest, []);
-  return createOrtSession(join(artifact.folder, "model.onnx"), settings);
+  return { session: await createOrtSession(join(artifact.folder, "model.onnx"), settings), adapter };
+}
+
+async function openWebGpuSession(model: Model): Promise<Opened> {
+  const opened = await openWebGpu();
+  try {
+    const program = emitWgsl(model, { device: deviceProfile(opened), registry });
+    const session = await createWebGpuSession(program, model.weights, opened);
+    const dispose = async (): Promise<void> => {
+      await session.dispose();
+      opened.close();
+    };
+    const { inputs, outputs, run } = session;
+    return {
+      session: { inputs, outputs, run, dispose, [Symbol.asyncDispose]: dispose },
+      adapter: `WebGPU, ${opened.adapter.name}${opened.adapter.software ? " (software)" : ""}`,
+    };
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
 }
 
 async function timed(session: Session, inputs: Readonly<Record<string, TensorData>>, repeat: number, name: string) {

@@ -9,8 +9,8 @@ import type { Dim, DType, TensorData } from "../../ir/type.ts";
 import { type Pass, runPasses } from "../../passes/pass.ts";
 import { rebuildGraph } from "../../passes/rebuild.ts";
 import { emitKernel, type Groups, type Tuning } from "./emit/index.ts";
-import type { Register } from "./expr.ts";
-import { type Kernel, writesOf } from "./kernel.ts";
+import { type Register, walk } from "./expr.ts";
+import { expressionsOf, type Kernel, spaceOf, writesOf } from "./kernel.ts";
 import { rowwise } from "./rowwise.ts";
 import { schedule, wholeComposites } from "./schedule.ts";
 
@@ -164,4 +164,23 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
     shaders: [...shaders.keys()],
     dispatches,
   };
+}
+
+/** Kernels as text: what each iterates over, reads and writes, and which ops of the graph it stands for. */
+export function describeKernels(graph: Graph, options: WgslOptions = {}): string {
+  const { kernels } = scheduleKernels(graph, options);
+  const lines = kernels.map((kernel, at) => {
+    const reads = new Set<string>();
+    walk(expressionsOf(kernel), (e) => {
+      if (e.op === "load") reads.add(e.name as string);
+    });
+    const written = writesOf(kernel).map(({ name, elements, register }) => `${name}: ${register}[${elements}]`);
+    const scope = kernel.scope === "" ? "" : ` in ${kernel.scope}`;
+    return [
+      `k${at} ${kernel.kind} over [${spaceOf(kernel).join(", ")}]${scope}`,
+      `  ${kernel.ops.join(" + ")}`,
+      `  reads ${[...reads].join(", ") || "nothing"}; writes ${written.join(", ")}`,
+    ].join("\n");
+  });
+  return [`${kernels.length} kernels`, ...lines].join("\n");
 }

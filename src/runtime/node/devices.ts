@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { openWebGpu } from "./webgpuDevice.ts";
 
 /** An execution provider of ONNX Runtime. */
 export interface OnnxProvider {
@@ -25,10 +26,20 @@ export interface Devices {
 
 /** What can run a model on this machine, and why the rest cannot. */
 export async function findDevices(): Promise<Devices> {
-  return {
-    webgpu: [{ name: "tamis webgpu", available: false, reason: "the WebGPU target of Tamis is not built yet" }],
-    onnx: await findProviders(),
-  };
+  return { webgpu: await findAdapters(), onnx: await findProviders() };
+}
+
+/** The adapter that the WebGPU target would use, with what was looked for first. */
+async function findAdapters(): Promise<readonly WebgpuAdapter[]> {
+  try {
+    const opened = await openWebGpu();
+    const { adapter, reasons } = opened;
+    opened.close();
+    const kind = adapter.software ? "software adapter" : "hardware adapter";
+    return [{ name: adapter.name, available: true, reason: `${kind}; ${reasons.join("; ")}` }];
+  } catch (error) {
+    return [{ name: "webgpu", available: false, reason: firstLine(error) }];
+  }
 }
 
 /** Version of the ONNX Runtime that sessions run on. */

@@ -1,4 +1,5 @@
 export type { Session, SessionValue } from "../session.ts";
+export type { ProgramSession } from "../webgpu/program.ts";
 export { type Devices, findDevices, type OnnxProvider, ortVersion, type WebgpuAdapter } from "./devices.ts";
 export { insideFolder, openFile, readBytes, startOf, writeAtomically, writeFileAtomically } from "./files.ts";
 export { readNpy, writeNpy } from "./npy.ts";
@@ -9,5 +10,7 @@ export { randomSource, randomTensor } from "./random.ts";
 export { createReferenceSession, type ReferenceSessionOptions } from "./reference.ts";
 export { openSafetensors, type SafetensorsEntry, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export { type InputSpec, parseInput, readTensor, readTensors, tensorFromNested } from "./tensorFiles.ts";
+export { type NodeDevice, openWebGpu } from "./webgpuDevice.ts";
+export { createWebGpuSession, deviceProfile } from "./webgpuSession.ts";
 export { type BindOptions, bindWeights, loadWeights, type OpenWeights } from "./weights.ts";
 export { writeOnnx } from "./writeOnnx.ts";
