@@ -65,8 +65,8 @@ export function compileError(code: string, message: string, details: DiagnosticD
 
 /** A defect of ours: a broken invariant, named with the pass and the neighbourhood. */
 export class InternalError extends Error {
-  constructor(message: string) {
-    super(message);
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
     this.name = "InternalError";
   }
 }

@@ -1,6 +1,7 @@
 import { InternalError } from "../ir/diagnostic.ts";
-import type { Graph, Value } from "../ir/graph.ts";
-import type { Pass } from "./pass.ts";
+import { expandComposite } from "../ir/expand.ts";
+import type { Graph, Node } from "../ir/graph.ts";
+import type { Pass, PassContext } from "./pass.ts";
 import { rebuildGraph } from "./rebuild.ts";
 
 const mostRounds = 16; // composites of composites; deeper means that one expands into itself
@@ -24,20 +25,28 @@ graph @activation(%x: f32[4]) {
   return y: %1
 }`,
     },
-    run(graph, context) {
-      let current: Graph = graph;
-      for (let round = 0; round < mostRounds; round++) {
-        const expands = (op: string): boolean => context.registry.get(op)?.kind === "composite" && !keep.has(op);
-        if (!current.nodes.some((node) => expands(node.op))) return current;
-        current = rebuildGraph(current, context.registry, "decompose", (node, { b, of }) => {
-          const op = context.registry.get(node.op);
-          if (op?.kind !== "composite" || keep.has(node.op)) return undefined;
-          context.fired(node.op, node);
-          const made = op.decompose(b, node.operands.map(of), node.attrs) as Value | readonly Value[];
-          return Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
-        });
-      }
-      throw new InternalError("decompose: a composite expands into itself");
-    },
+    run: (graph, context) => expandWhere(graph, context, "decompose", (node) => !keep.has(node.op)),
   };
+}
+
+/** Writes out the composites that `expands` asks for, and those that come out of them, until none is left. */
+export function expandWhere(
+  graph: Graph,
+  context: Pick<PassContext, "registry" | "fired">,
+  by: string,
+  expands: (node: Node) => boolean,
+): Graph {
+  const { registry } = context;
+  const wanted = (node: Node): boolean => registry.get(node.op)?.kind === "composite" && expands(node);
+  let current = graph;
+  for (let round = 0; round < mostRounds; round++) {
+    if (!current.nodes.some(wanted)) return current;
+    current = rebuildGraph(current, registry, by, (node, { b, of }) => {
+      const op = registry.get(node.op);
+      if (op?.kind !== "composite" || !expands(node)) return undefined;
+      context.fired(node.op, node);
+      return expandComposite(b, node.op, op, node.operands.map(of), node.attrs);
+    });
+  }
+  throw new InternalError(`${by}: a composite expands into itself`);
 }

@@ -48,9 +48,14 @@ export function copyNode(
   { b, of }: Rebuild,
   attrs: Readonly<Record<string, unknown>> = node.attrs,
 ): readonly Value[] {
+  const make = (): readonly Value[] => b.make(node.op, node.operands.map(of), attrs);
   return b.at({ loc: node.locs[0], scope: node.scope }, () => {
     const type = (node.results[0] as Value).type;
-    if (!isSource(node)) return b.make(node.op, node.operands.map(of), attrs);
+    if (!isSource(node)) {
+      const results = make();
+      for (const loc of node.locs.slice(1)) b.at({ loc }, make); // interned: the same node learns its other places
+      return results;
+    }
     if (node.data !== undefined) return [b.constant(node.data)];
     return [node.op === "input" ? b.input(sourceName(node), type) : b.parameter(sourceName(node), type)];
   });

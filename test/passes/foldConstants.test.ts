@@ -102,7 +102,7 @@ graph @g(%x: f16[]) {
   %4 = add(%x, %3) : f16[]
   return y: %4, thirds: %2
 }`);
-    expect(text).toContain("{data=[0.333251953125,0.66650390625]} : f16[2]"); // nearest f16 to 1/3 and 2/3
+    expect(text).toContain("{data=[0.33325195,0.6665039]} : f16[2]"); // nearest f16 to 1/3 and 2/3
     expect(text).toContain("{data=[1]} : f16[]"); // of the sum before rounding
   });
 

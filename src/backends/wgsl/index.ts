@@ -6,6 +6,7 @@ import type { Graph, Model, Node, Value } from "../../ir/graph.ts";
 import type { Registry } from "../../ir/op.ts";
 import { builtinOps } from "../../ir/ops/index.ts";
 import type { Dim, DType, TensorData } from "../../ir/type.ts";
+import { expandWhere } from "../../passes/decompose.ts";
 import { type Pass, runPasses } from "../../passes/pass.ts";
 import { rebuildGraph } from "../../passes/rebuild.ts";
 import { emitKernel, type Groups, type Tuning } from "./emit/index.ts";
@@ -79,33 +80,33 @@ function expandForKernels(): Pass {
     summary: "composites that no kernel takes whole written out",
     contract: "reassociates",
     example: { before: "", after: "" },
-    run(graph, { registry }) {
-      const wide = (node: Node): boolean => node.op === "concat" && node.operands.length > mostParts;
-      const expands = (node: Node): boolean =>
-        wide(node) ||
-        (registry.get(node.op)?.kind === "composite" &&
-          !wholeComposites.has(node.op) &&
-          rowwise(node, registry) === undefined);
-      let current = graph;
-      while (current.nodes.some(expands))
-        current = rebuildGraph(current, registry, "expandForKernels", (node, { b, of }) => {
-          const op = registry.get(node.op);
-          if (wide(node)) {
-            // A kernel binds few buffers: parts are joined in groups first.
-            const axis = node.attrs["axis"] as number;
-            const parts = node.operands.map(of);
-            const half = Math.ceil(parts.length / 2);
-            return [
-              b.concat([b.concat(parts.slice(0, half), { axis }), b.concat(parts.slice(half), { axis })], { axis }),
-            ];
-          }
-          if (op?.kind !== "composite" || !expands(node)) return undefined;
-          const made = op.decompose(b, node.operands.map(of), node.attrs) as Value | readonly Value[];
-          return Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
-        });
-      return current;
+    run(graph, context) {
+      const { registry } = context;
+      const expanded = expandWhere(
+        graph,
+        context,
+        "expandForKernels",
+        (node) => !wholeComposites.has(node.op) && rowwise(node, registry) === undefined,
+      );
+      return splitConcats(expanded, registry);
     },
   };
+}
+
+/** A kernel binds few buffers: many parts are joined in groups first. */
+function splitConcats(graph: Graph, registry: Registry): Graph {
+  const wide = (node: Node): boolean => node.op === "concat" && node.operands.length > mostParts;
+  let current = graph;
+  while (current.nodes.some(wide))
+    current = rebuildGraph(current, registry, "splitConcats", (node, { b, of }) => {
+      if (!wide(node)) return undefined;
+      const axis = node.attrs["axis"] as number;
+      const parts = node.operands.map(of);
+      const half = Math.ceil(parts.length / 2);
+      const halves = [parts.slice(0, half), parts.slice(half)].map((group) => b.concat(group, { axis }));
+      return [b.concat(halves, { axis })];
+    });
+  return current;
 }
 
 /** The kernels of a graph as data, and the graph they were made from. */

@@ -1,6 +1,6 @@
-import { createBuilder } from "../../ir/builder.ts";
+import { expansionOf } from "../../ir/expand.ts";
 import type { Attrs, Graph, Node, Value } from "../../ir/graph.ts";
-import type { AnyOp, Form, Registry } from "../../ir/op.ts";
+import type { Form, Registry } from "../../ir/op.ts";
 
 /**
  * The decomposition of a composite that works row by row: elementwise arithmetic, broadcasts and folds over one and the
@@ -11,7 +11,13 @@ export function rowwise(node: Node, registry: Registry): { graph: Graph; axes: r
   const op = registry.get(node.op);
   if (op?.kind !== "composite" || node.results.length !== 1) return undefined;
   const shape = (node.results[0] as Value).type.shape.join(",");
-  const graph = decomposition(node, op, registry);
+  const graph = expansionOf(
+    node.op,
+    op,
+    node.operands.map((operand) => operand.type),
+    node.attrs,
+    registry,
+  );
   let axes: readonly number[] | undefined;
   for (const inner of graph.nodes) {
     if (inner.op === "input" || inner.op === "constant") continue;
@@ -35,18 +41,6 @@ export function rowwise(node: Node, registry: Registry): { graph: Graph; axes: r
       return undefined;
   }
   return { graph, axes };
-}
-
-/** Operands of a composite as inputs x0, x1, ..., its results as outputs. */
-export function decomposition(node: Node, op: Extract<AnyOp, { kind: "composite" }>, registry: Registry): Graph {
-  const b = createBuilder(registry);
-  const inputs = node.operands.map((operand, i) => b.input(`x${i}`, operand.type));
-  const made = op.decompose(b, inputs, node.attrs) as Value | readonly Value[];
-  const results = Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
-  return b.finish(
-    node.op,
-    results.map((value, i) => ({ name: `y${i}`, value })),
-  );
 }
 
 export function formOf(name: string, registry: Registry): Form<Attrs> | undefined {

@@ -3,6 +3,7 @@
 import { type Builder, createBuilder } from "../../ir/builder.ts";
 import { CompileError, compileError, type Loc } from "../../ir/diagnostic.ts";
 import { addDims, divideDims, multiplyDims, productOfDims, subtractDims } from "../../ir/dim.ts";
+import { expansionOf } from "../../ir/expand.ts";
 import type { Attrs, Node, Value } from "../../ir/graph.ts";
 import type { AnyOp, Form, Registry } from "../../ir/op.ts";
 import type { Dim, TensorType } from "../../ir/type.ts";
@@ -102,14 +103,8 @@ export class TokenStreams {
 
   /** A composite keeps whole if the tokens can be followed through what it stands for. */
   #composite(node: Node, op: Extract<AnyOp, { kind: "composite" }>, rebuild: Rebuild): readonly Value[] {
-    const inner = createBuilder(this.#registry);
-    const inputs = node.operands.map((operand, i) => inner.input(`x${i}`, operand.type));
-    const made = op.decompose(inner, inputs, node.attrs) as Value | readonly Value[];
-    const outputs = Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
-    const graph = inner.finish(
-      node.op,
-      outputs.map((value, i) => ({ name: `y${i}`, value })),
-    );
+    const types = node.operands.map((operand) => operand.type);
+    const graph = expansionOf(node.op, op, types, node.attrs, this.#registry);
     const trial = new TokenStreams({
       protect: this.#protect,
       proportional: this.#proportional,

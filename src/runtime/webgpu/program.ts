@@ -1,6 +1,6 @@
 // Runs a WebGPU program on a device: pipelines made once, bind groups and memory once per set of sizes, one submit a run.
 import type { WgslProgram } from "../../backends/wgsl/index.ts";
-import { compileError } from "../../ir/diagnostic.ts";
+import { compileError, InternalError } from "../../ir/diagnostic.ts";
 import { evaluateDim, symbolsOf } from "../../ir/dim.ts";
 import { allocate, type Dim, type DType, type TensorData } from "../../ir/type.ts";
 import type { Session, SessionValue } from "../session.ts";
@@ -141,7 +141,9 @@ async function makePipeline(device: GPUDevice, code: string): Promise<GPUCompute
     const { messages } = await module.getCompilationInfo();
     const lines = code.split("\n");
     const found = messages.map((m) => `${m.lineNum}: ${m.message}\n    ${lines[m.lineNum - 1] ?? ""}`).join("\n");
-    throw new TypeError(`WGSL was refused: ${error instanceof Error ? error.message : String(error)}\n${found}`);
+    throw new InternalError(`WGSL was refused: ${error instanceof Error ? error.message : String(error)}\n${found}`, {
+      cause: error,
+    });
   }
 }
 

@@ -1,11 +1,8 @@
-import { InternalError } from "../../../ir/diagnostic.ts";
-import type { Node, Value } from "../../../ir/graph.ts";
+import type { Node } from "../../../ir/graph.ts";
+import { expandWhere } from "../../../passes/decompose.ts";
 import type { Pass } from "../../../passes/pass.ts";
-import { rebuildGraph } from "../../../passes/rebuild.ts";
 import { rowOf } from "../opset.ts";
 import type { Profile } from "../profile.ts";
-
-const mostRounds = 16; // composites of composites; deeper means that one expands into itself
 
 /** Whether a profile has operators for this composite node as it stands. */
 export function claimed(node: Node, profile: Profile): boolean {
@@ -35,21 +32,7 @@ graph @activation(%x: f32[4]) {
   return y: %1
 }`,
     },
-    run(graph, context) {
-      let current = graph;
-      const expands = (node: Node): boolean =>
-        context.registry.get(node.op)?.kind === "composite" && (also.has(node.op) || !claimed(node, profile));
-      for (let round = 0; round < mostRounds; round++) {
-        if (!current.nodes.some(expands)) return current;
-        current = rebuildGraph(current, context.registry, "expandComposites", (node, { b, of }) => {
-          const op = context.registry.get(node.op);
-          if (op?.kind !== "composite" || !expands(node)) return undefined;
-          context.fired(node.op, node);
-          const made = op.decompose(b, node.operands.map(of), node.attrs) as Value | readonly Value[];
-          return Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
-        });
-      }
-      throw new InternalError("expandComposites: a composite expands into itself");
-    },
+    run: (graph, context) =>
+      expandWhere(graph, context, "expandComposites", (node) => also.has(node.op) || !claimed(node, profile)),
   };
 }
