@@ -61,7 +61,11 @@ describe.each(Object.entries(makers))("a session on %s", (target, make) => {
     const { x, flags, half } = inputs;
     await expect(session.run({ x, flags })).rejects.toThrow(/bad-input.*half/);
     await expect(session.run({ x: flags, flags, half })).rejects.toThrow(/bad-input.*input x is bool/);
-    const three = tensorData("bool", [3, 4], Array.from({ length: 12 }, () => 0));
+    const three = tensorData(
+      "bool",
+      [3, 4],
+      Array.from({ length: 12 }, () => 0),
+    );
     await expect(session.run({ x, flags: three, half })).rejects.toThrow(/bad-input.*input flags has 3 elements/);
   });
 
