@@ -57,6 +57,7 @@ const reduce: readonly Reject[] = [
   ["reduceSum", "f32[2]", { axes: [0], keepDims: 1 }, "bad-attribute"],
   ["argMax", "f32[2]", axis(1), "bad-axis"],
   ["argMin", "f32[2]", axis(-1), "bad-axis"],
+  ["argMax", "f32[2,0]", axis(1), "shape-mismatch"],
   ["argMax", "bool[2]", axis(0), "dtype-mismatch"],
   ["argMin", "bool[2]", axis(0), "dtype-mismatch"],
   ["cumsum", "bool[2]", axis(0), "dtype-mismatch"],

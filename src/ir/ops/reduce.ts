@@ -1,6 +1,7 @@
+import { OpError } from "../diagnostic.ts";
 import type { Value } from "../graph.ts";
 import type { AttrSpecs, Form, Scalar, Structured } from "../op.ts";
-import { rangeOf, type TensorType } from "../type.ts";
+import { formatType, rangeOf, type TensorType } from "../type.ts";
 import { wantAxes, wantAxis, wantKind } from "./rules.ts";
 
 export interface ReduceAttrs {
@@ -120,6 +121,8 @@ function argReduction(summary: string, source: string, better: "larger" | "small
     infer: ([x], { axis, keepDims }) => {
       wantKind(x as TensorType, numbers);
       wantAxis(axis, (x as TensorType).shape.length);
+      if ((x as TensorType).shape[axis] === 0)
+        throw new OpError("shape-mismatch", `axis ${axis} of ${formatType(x as TensorType)} is empty and has no best`);
       return [{ dtype: "i32", shape: folded(x as TensorType, [axis], keepDims) }];
     },
     form: {
