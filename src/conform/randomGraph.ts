@@ -145,13 +145,13 @@ function applied(name: OpName, { operands, attrs: given }: Proposal, draw: Draw)
 
 const isExact = (name: string): boolean => (proposals[name as OpName] as Row).exact === true;
 
-/** By what share each element of a tensor moves; undefined where nothing rounds. */
+/** By what share each element of a tensor moves, never by next to nothing; undefined where nothing rounds. */
 type Shares = Float64Array | undefined;
 
 function wobble({ dtype, values }: NumberTensor, draw: Draw): Shares {
   if (!isFloat(dtype)) return undefined;
   const most = shadowUnits[dtype] * roundingUnit[dtype];
-  return values.map(() => most * (2 * draw.next() - 1));
+  return values.map(() => (draw.chance(0.5) ? most : -most) * (1 - draw.next() / 2));
 }
 
 /**
