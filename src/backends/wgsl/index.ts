@@ -70,6 +70,9 @@ export interface WgslProgram {
   readonly dispatches: readonly Dispatch[];
 }
 
+// Tables, not searched yet: tall tiles and no barriers where threads are emulated (measured on SwiftShader, 256^3).
+const softwareTuning: Tuning = { rowThreads: 1, tile: [16, 4] };
+const hardwareTuning: Tuning = { rowThreads: 64, tile: [4, 4] };
 const mostParts = 4; // operands of one concat
 const usualDevice: DeviceProfile = { storageBuffers: 8, software: false };
 
@@ -122,7 +125,7 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
   const device = options.device ?? usualDevice;
   const { graph } = runPasses(model, [expandForKernels()], { registry }).model;
   const plan = schedule(graph, registry, device.storageBuffers);
-  const tuning: Tuning = { rowThreads: device.software ? 1 : 64, tile: [4, 4] };
+  const tuning = device.software ? softwareTuning : hardwareTuning;
   const symbols = [
     ...new Set(graph.nodes.flatMap((n) => n.results.flatMap((v) => v.type.shape.flatMap(symbolsOf)))),
   ].sort();

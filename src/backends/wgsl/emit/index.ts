@@ -37,6 +37,7 @@ export function emitKernel(kernel: Kernel, symbols: readonly string[], tuning: T
   }
 }
 
+const each = (count: number): readonly number[] => Array.from({ length: count }, (_, k) => k);
 const total = (...dims: readonly Dim[]): Dim => dims.reduce(multiplyDims, 1);
 
 function emitMap(kernel: MapKernel, symbols: readonly string[]): Shader {
@@ -178,7 +179,6 @@ function emitGemm(kernel: GemmKernel, symbols: readonly string[], tuning: Tuning
     `let m0 = ((id / across) % down) * ${rows};`,
     "let b = id / (across * down);",
   );
-  const each = (count: number) => Array.from({ length: count }, (_, k) => k);
   for (const r of each(rows)) {
     w.line(`let row${r} = min(m0 + ${r}, ${m} - 1);`);
     for (const c of each(columns)) w.line(`var acc${r}_${c}: ${register};`);
@@ -189,9 +189,16 @@ function emitGemm(kernel: GemmKernel, symbols: readonly string[], tuning: Tuning
   for (const c of each(columns)) w.line(`  let y${c} = readB(b, k, column${c});`);
   for (const r of each(rows)) for (const c of each(columns)) w.line(`  acc${r}_${c} += x${r} * y${c};`);
   w.line("}");
-  for (const r of each(rows))
-    for (const c of each(columns))
-      w.line(`if (m0 + ${r} < ${m} && n0 + ${c} < ${n}) { store(place(b, m0 + ${r}, n0 + ${c}), acc${r}_${c}); }`);
+  // Stored in a loop: the epilogue is compiled once, not once per element of the tile.
+  const accumulators = each(rows).flatMap((r) => each(columns).map((c) => `acc${r}_${c}`));
+  w.line(
+    `var tile = array<${register}, ${rows * columns}>(${accumulators.join(", ")});`,
+    `for (var e = 0; e < ${rows * columns}; e++) {`,
+    `  let m = m0 + e / ${columns};`,
+    `  let n = n0 + e % ${columns};`,
+    `  if (m < ${m} && n < ${n}) { store(place(b, m, n), tile[e]); }`,
+    "}",
+  );
   return w.finish([
     { dim: kernel.batch, per: 1 },
     { dim: kernel.m, per: rows },
@@ -202,7 +209,9 @@ function emitGemm(kernel: GemmKernel, symbols: readonly string[], tuning: Tuning
 /** A thread a query row; the scores are never stored. */
 function emitAttention(kernel: AttentionKernel, symbols: readonly string[]): Shader {
   const w = new ShaderWriter(kernel, symbols);
+  // Channels are written out one by one: registers indexed by a variable would live in memory.
   const { channels, valueChannels } = kernel;
+  const scale = literalText({ value: kernel.scale, type: "f32" });
   w.define("readQ", ["b", "h", "i", "c"], "f32", kernel.query);
   w.define("readK", ["b", "h", "j", "c"], "f32", kernel.key);
   w.define("readV", ["b", "h", "j", "c"], "f32", kernel.value);
@@ -217,28 +226,30 @@ function emitAttention(kernel: AttentionKernel, symbols: readonly string[]): Sha
     "let i = id % queries;",
     `let h = (id / queries) % ${kernel.heads};`,
     `let b = id / (queries * ${kernel.heads});`,
-    `var q: array<f32, ${channels}>;`,
-    `for (var c = 0; c < ${channels}; c++) { q[c] = readQ(b, h, i, c) * ${literalText({ value: kernel.scale, type: "f32" })}; }`,
-    `var acc: array<f32, ${valueChannels}>;`,
+    ...each(channels).map((c) => `let q${c} = readQ(b, h, i, ${c}) * ${scale};`),
+    ...each(valueChannels).map((c) => `var acc${c} = 0.0;`),
     "var peak = -bitcast<f32>(inf_bits);",
     "var sum = 0.0;",
     "let end = endKey(i);",
     "for (var j = firstKey(i); j < end; j++) {",
     "  var dot = 0.0;",
-    `  for (var c = 0; c < ${channels}; c++) { dot += q[c] * readK(b, h, j, c); }`,
+    ...each(channels).map((c) => `  dot += q${c} * readK(b, h, j, ${c});`),
     "  let score = adjust(b, h, i, j, dot);",
     "  if (score == -bitcast<f32>(inf_bits)) { continue; }",
     "  if (score > peak) {",
     "    let shrink = exp(peak - score);",
     "    sum *= shrink;",
-    `    for (var c = 0; c < ${valueChannels}; c++) { acc[c] *= shrink; }`,
+    ...each(valueChannels).map((c) => `    acc${c} *= shrink;`),
     "    peak = score;",
     "  }",
     "  let weight = exp(score - peak);",
     "  sum += weight;",
-    `  for (var c = 0; c < ${valueChannels}; c++) { acc[c] += weight * readV(b, h, j, c); }`,
+    ...each(valueChannels).map((c) => `  acc${c} += weight * readV(b, h, j, ${c});`),
     "}",
-    `for (var c = 0; c < ${valueChannels}; c++) { store(id * ${valueChannels} + c, acc[c] / sum); }`,
+    `var row = array<f32, ${valueChannels}>(${each(valueChannels)
+      .map((c) => `acc${c}`)
+      .join(", ")});`,
+    `for (var c = 0; c < ${valueChannels}; c++) { store(id * ${valueChannels} + c, row[c] / sum); }`,
   );
   if (lse !== undefined) w.line(w.assign(lse.buffer, "id", "peak + log(sum)"));
   const rows = total(kernel.batch, kernel.heads, kernel.queries);
