@@ -1,7 +1,7 @@
 import { formatAttr } from "./attrs.ts";
-import { createBuilder } from "./builder.ts";
 import { compileError, InternalError, type Loc, OpError } from "./diagnostic.ts";
 import { addDims, floorDivide, multiplyDims, productOfDims, substituteDim } from "./dim.ts";
+import { expansionOf } from "./expand.ts";
 import { type Attr, type Attrs, type Graph, isSource, type Node, type Output, type Value } from "./graph.ts";
 import type { AnyOp, Form, Registry, Scalar } from "./op.ts";
 import { builtinOps } from "./ops/index.ts";
@@ -142,12 +142,7 @@ class Counter {
     const known = this.#expansions.get(key);
     if (known !== undefined) return known;
     if (depth >= deepestComposite) throw new InternalError(`costOf: ${name} expands into itself`);
-    const b = createBuilder(this.#registry);
-    const inputs = operands.map((type, i) => b.input(`x${i}`, type));
-    const made = op.decompose(b, inputs, attrs) as Value | readonly Value[];
-    const results = Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
-    const outputs = results.map((value, i) => ({ name: `y${i}`, value }));
-    const expansion = { graph: b.finish(name, outputs), work: undefined };
+    const expansion = { graph: expansionOf(name, op, operands, attrs, this.#registry), work: undefined };
     this.#expansions.set(key, expansion);
     return expansion;
   }

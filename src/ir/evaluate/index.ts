@@ -1,7 +1,8 @@
 import { formatAttr } from "../attrs.ts";
-import { createBuilder, inferTypes } from "../builder.ts";
+import { inferTypes } from "../builder.ts";
 import { CompileError, compileError, OpError, unknownLoc } from "../diagnostic.ts";
 import { evaluateDim, symbolsOf } from "../dim.ts";
+import { expansionOf } from "../expand.ts";
 import { type Attr, type Attrs, type Graph, type Node, sourceName, type Value } from "../graph.ts";
 import type { AnyOp, NumberTensor, Registry } from "../op.ts";
 import { builtinOps } from "../ops/index.ts";
@@ -191,14 +192,7 @@ function decomposition(
   decompositions.set(op, cache);
   const cached = cache.get(key);
   if (cached !== undefined) return cached;
-  const b = createBuilder(registry);
-  const values = operands.map(({ dtype, shape }, i) => b.input(`x${i}`, { dtype, shape }));
-  const made = op.decompose(b, values, attrs) as Value | readonly (Value | undefined)[];
-  const results = (Array.isArray(made) ? made : [made]).filter((v) => v !== undefined) as Value[];
-  const graph = b.finish(
-    name,
-    results.map((value, i) => ({ name: `y${i}`, value })),
-  );
+  const graph = expansionOf(name, op, operands, attrs, registry);
   if (cache.size >= decompositionsPerOp) cache.clear();
   cache.set(key, graph);
   return graph;

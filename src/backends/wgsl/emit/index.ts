@@ -3,6 +3,7 @@ import { multiplyDims } from "../../../ir/dim.ts";
 import type { Dim } from "../../../ir/type.ts";
 import type {
   AttentionKernel,
+  Fold,
   GemmKernel,
   Kernel,
   MapKernel,
@@ -56,39 +57,52 @@ function emitRows(kernel: RowsKernel, symbols: readonly string[]): Shader {
   const w = new ShaderWriter(kernel, symbols);
   w.line(`if (id >= ${w.dim(kernel.rows)}) { return; }`, "let i = id;", `let length = ${w.dim(kernel.length)};`);
   kernel.folds.forEach((fold, f) => {
-    fold.registers.forEach((register, k) =>
-      w.line(`var f${f}_${k}: ${register} = ${literalText(fold.init[k] as never)};`),
-    );
-    w.line("for (var r = 0; r < length; r++) {");
-    w.printer.block(() => {
-      fold.registers.forEach((_, k) => w.line(`  let a${k} = f${f}_${k};`));
-      const { lines, texts } = w.printer.statements(fold.step, "    ");
-      w.body.push(...lines);
-      texts.forEach((text, k) => w.line(`  f${f}_${k} = ${text};`));
-    });
-    w.line("}", `var s${f}: ${fold.finish.type};`, "{");
-    w.printer.block(() => {
-      fold.registers.forEach((_, k) => w.line(`  let a${k} = f${f}_${k};`));
-      w.line(`  s${f} = ${w.printer.text(fold.finish)};`);
-    });
-    w.line("}");
+    foldAlong(w, fold, f, "0", "1");
+    finishFold(w, fold, f, (k) => `f${f}_${k}`);
   });
   kernel.perRow.forEach(({ buffer, value }) => w.line(w.assign(buffer, "i", w.printer.text(value))));
-  if (kernel.perElement.length > 0) {
-    w.line("for (var r = 0; r < length; r++) {");
-    w.printer.block(() => {
-      const { lines, texts } = w.printer.statements(
-        kernel.perElement.flatMap((r) => [r.at, r.value]),
-        "    ",
-      );
-      w.body.push(...lines);
-      kernel.perElement.forEach(({ buffer }, k) =>
-        w.line(`  ${w.assign(buffer, texts[2 * k] as string, texts[2 * k + 1] as string)}`),
-      );
-    });
-    w.line("}");
-  }
+  storeElements(w, kernel, "0", "1");
   return w.finish([{ dim: kernel.rows, per: 1 }]);
+}
+
+/** Accumulators f0_0, f0_1, ... of fold 0, from every step-th element of the row on. */
+function foldAlong(w: ShaderWriter, fold: Fold, f: number, first: string, step: string): void {
+  fold.registers.forEach((register, k) => {
+    w.line(`var f${f}_${k}: ${register} = ${literalText(fold.init[k] as never)};`);
+  });
+  w.line(`for (var r = ${first}; r < length; r += ${step}) {`);
+  w.printer.block(() => {
+    fold.registers.forEach((_, k) => w.line(`  let a${k} = f${f}_${k};`));
+    const { lines, texts } = w.printer.statements(fold.step, "    ");
+    w.body.push(...lines);
+    texts.forEach((text, k) => w.line(`  f${f}_${k} = ${text};`));
+  });
+  w.line("}");
+}
+
+/** The finished fold s0, from where its accumulators lie. */
+function finishFold(w: ShaderWriter, fold: Fold, f: number, accumulator: (k: number) => string): void {
+  w.line(`var s${f}: ${fold.finish.type};`, "{");
+  w.printer.block(() => {
+    fold.registers.forEach((_, k) => w.line(`  let a${k} = ${accumulator(k)};`));
+    w.line(`  s${f} = ${w.printer.text(fold.finish)};`);
+  });
+  w.line("}");
+}
+
+/** Values of the row's elements, once all folds are finished. */
+function storeElements(w: ShaderWriter, { perElement }: RowsKernel, first: string, step: string): void {
+  if (perElement.length === 0) return;
+  w.line(`for (var r = ${first}; r < length; r += ${step}) {`);
+  w.printer.block(() => {
+    const roots = perElement.flatMap((r) => [r.at, r.value]);
+    const { lines, texts } = w.printer.statements(roots, "    ");
+    w.body.push(...lines);
+    perElement.forEach(({ buffer }, k) => {
+      w.line(`  ${w.assign(buffer, texts[2 * k] as string, texts[2 * k + 1] as string)}`);
+    });
+  });
+  w.line("}");
 }
 
 /** One workgroup a row: partial folds by thread, then merged pairwise. */
@@ -105,17 +119,7 @@ function emitSharedRows(kernel: RowsKernel, symbols: readonly string[], threads:
     `let length = select(0, ${w.dim(kernel.length)}, i < ${w.dim(kernel.rows)});`,
   );
   kernel.folds.forEach((fold, f) => {
-    fold.registers.forEach((register, k) =>
-      w.line(`var f${f}_${k}: ${register} = ${literalText(fold.init[k] as never)};`),
-    );
-    w.line(`for (var r = t; r < length; r += ${threads}) {`);
-    w.printer.block(() => {
-      fold.registers.forEach((_, k) => w.line(`  let a${k} = f${f}_${k};`));
-      const { lines, texts } = w.printer.statements(fold.step, "    ");
-      w.body.push(...lines);
-      texts.forEach((text, k) => w.line(`  f${f}_${k} = ${text};`));
-    });
-    w.line("}");
+    foldAlong(w, fold, f, "t", String(threads));
     fold.registers.forEach((_, k) => w.line(`w${f}_${k}[t] = f${f}_${k};`));
     w.line("workgroupBarrier();", `for (var half = ${threads / 2}; half > 0; half = half / 2) {`, "  if (t < half) {");
     w.printer.block(() => {
@@ -126,12 +130,8 @@ function emitSharedRows(kernel: RowsKernel, symbols: readonly string[], threads:
       w.body.push(...lines);
       texts.forEach((text, k) => w.line(`    w${f}_${k}[t] = ${text};`));
     });
-    w.line("  }", "  workgroupBarrier();", "}", `var s${f}: ${fold.finish.type};`, "{");
-    w.printer.block(() => {
-      fold.registers.forEach((_, k) => w.line(`  let a${k} = w${f}_${k}[0];`));
-      w.line(`  s${f} = ${w.printer.text(fold.finish)};`);
-    });
-    w.line("}");
+    w.line("  }", "  workgroupBarrier();", "}");
+    finishFold(w, fold, f, (k) => `w${f}_${k}[0]`);
   });
   if (kernel.perRow.length > 0) {
     w.line("if (t == 0 && length > 0) {");
@@ -140,24 +140,9 @@ function emitSharedRows(kernel: RowsKernel, symbols: readonly string[], threads:
     );
     w.line("}");
   }
-  if (kernel.perElement.length > 0) {
-    w.line(`for (var r = t; r < length; r += ${threads}) {`);
-    w.printer.block(() => {
-      const { lines, texts } = w.printer.statements(
-        kernel.perElement.flatMap((r) => [r.at, r.value]),
-        "    ",
-      );
-      w.body.push(...lines);
-      kernel.perElement.forEach(({ buffer }, k) =>
-        w.line(`  ${w.assign(buffer, texts[2 * k] as string, texts[2 * k + 1] as string)}`),
-      );
-    });
-    w.line("}");
-  }
-  return {
-    ...w.finish([{ dim: kernel.rows, per: 1 }], threads),
-    groups: { parts: [{ dim: kernel.rows, per: 1 }], threads: 1 },
-  };
+  storeElements(w, kernel, "t", String(threads));
+  const groups = { parts: [{ dim: kernel.rows, per: 1 }], threads: 1 };
+  return { ...w.finish(groups.parts, threads), groups };
 }
 
 /** A thread computes a small tile of the product, reading its rows and columns straight from memory. */
