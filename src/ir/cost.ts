@@ -1,5 +1,5 @@
 import { formatAttr } from "./attrs.ts";
-import { compileError, InternalError, type Loc, OpError } from "./diagnostic.ts";
+import { CompileError, compileError, InternalError, type Loc, OpError } from "./diagnostic.ts";
 import { addDims, floorDivide, multiplyDims, productOfDims, substituteDim } from "./dim.ts";
 import { expansionOf } from "./expand.ts";
 import { type Attr, type Attrs, type Graph, isSource, type Node, type Output, type Value } from "./graph.ts";
@@ -72,9 +72,14 @@ function located<T>(node: Node, body: () => T): T {
   try {
     return body();
   } catch (error) {
-    if (!(error instanceof OpError)) throw error;
-    const help = error.help ?? "give a size for the symbol";
-    throw compileError(error.code, `cost of ${node.op}: ${error.message}`, { loc: node.locs[0] as Loc, help });
+    const found = error instanceof CompileError ? error.diagnostics[0] : undefined;
+    const placeless = error instanceof OpError || found?.loc.kind === "unknown";
+    if (!placeless) throw error;
+    const { code, message, help = "give a size for the symbol" } = (found ?? error) as OpError;
+    throw compileError(code, `cost of ${message.startsWith(node.op) ? message : `${node.op}: ${message}`}`, {
+      loc: node.locs[0] as Loc,
+      help,
+    });
   }
 }
 
