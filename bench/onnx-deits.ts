@@ -23,6 +23,9 @@ const { values: flags } = parseArgs({
 });
 const [rounds, threads, batch] = [flags.rounds, flags.threads, flags.batch].map(Number) as [number, number, number];
 
+// Idle threads of one session spin for a while and take the cores from the next one in turn.
+const settings = { threads, ort: { extra: { session: { intra_op: { allow_spinning: "0" } } } } };
+
 const drawnNumbers = (count: number, seed: number): Float32Array => {
   let state = seed;
   return Float32Array.from({ length: count }, () => {
@@ -134,9 +137,9 @@ const graph = traceModel(deitSmall);
 const weights = randomWeights(graph);
 const merged = runPasses({ graph, weights }, [mergeTokens({ r: 13 })]).model;
 const ours = (options: OnnxOptions, model: Model = { graph, weights }) =>
-  createOrtSession(emitOnnx(model, options), { threads });
+  createOrtSession(emitOnnx(model, options), settings);
 const contestants: Record<string, () => Promise<Session>> = {
-  plain: async () => createOrtSession(await plainNetwork(weights), { threads }),
+  plain: async () => createOrtSession(await plainNetwork(weights), settings),
   portable: () => ours({}),
   "ort-cuda": () => ours({ profile: "ort-cuda" }),
   standard: () => ours({ profile: "standard" }),

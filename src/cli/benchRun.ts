@@ -17,6 +17,9 @@ import { deitSmall, fashionVit } from "../models/index.ts";
 import { createOrtSession, randomSource, randomTensor, type Session } from "../runtime/node/index.ts";
 import { print, printJson, progress, table } from "./terminal.ts";
 
+/** Idle threads of one session spin for a while and take the cores from the next one in turn. */
+const noSpinning = { extra: { session: { intra_op: { allow_spinning: "0" } } } };
+
 interface Contestant {
   readonly name: string;
   readonly passes: readonly string[];
@@ -66,7 +69,11 @@ async function race(definition: ModelDefinition): Promise<readonly RunRow[]> {
       model,
       passes.map((spec) => parsePassSpec(spec).make()),
     ).model;
-    entries.push({ file: name, session: await createOrtSession(emitOnnx(lowered, options)), timesMs: [] });
+    entries.push({
+      file: name,
+      session: await createOrtSession(emitOnnx(lowered, options), { ort: noSpinning }),
+      timesMs: [],
+    });
   }
   const inputs = Object.fromEntries(
     graph.inputs.map(({ producer, type }) => [sourceName(producer), randomTensor(atOne(type), 1)]),
