@@ -78,16 +78,20 @@ async function openSession(
   if (target === "reference")
     return { session: await createReferenceSession(model, { registry }), adapter: "reference interpreter, f64" };
   if (target === "webgpu") return openWebGpuSession(model);
-  const adapter = `ONNX Runtime ${await ortVersion()} ${provider}`;
+  // After the session: without onnxruntime-node, making one says how to get it.
+  const named = async (session: Session): Promise<Opened> => ({
+    session,
+    adapter: `ONNX Runtime ${await ortVersion()} ${provider}`,
+  });
   const settings = { provider, ...(threads === undefined ? {} : { threads }) };
   const { artifact } = loaded;
   const changed = [options.pass, options.set, options.weights, options.profile, options.stopAfter].some(
     (option) => option !== undefined,
   );
   if (artifact?.manifest.target !== "onnx" || changed)
-    return { session: await createOrtSession(emitOnnx(model, { profile }), settings), adapter };
+    return named(await createOrtSession(emitOnnx(model, { profile, externalData: "always" }), settings));
   await checkFiles(artifact.folder, artifact.manifest, []);
-  return { session: await createOrtSession(join(artifact.folder, "model.onnx"), settings), adapter };
+  return named(await createOrtSession(join(artifact.folder, "model.onnx"), settings));
 }
 
 async function openWebGpuSession(model: Model): Promise<Opened> {

@@ -9,7 +9,7 @@ import { type EmittedGraph, emitGraph } from "./emit.ts";
 import { legalize } from "./legalize/index.ts";
 import { opset } from "./opset.ts";
 import { irVersionOf, type Profile, profiles } from "./profile.ts";
-import { encodeModel, type OnnxInitializer, type OnnxValue } from "./proto.ts";
+import { encodeParts, type OnnxInitializer, type OnnxValue } from "./proto.ts";
 
 export { type CheckOptions, checkOnnx } from "./check.ts";
 export { isProfile, type Profile, profiles } from "./profile.ts";
@@ -58,6 +58,8 @@ export interface OnnxArtifact {
   readonly externalFile?: { readonly length: number; readonly entries: readonly ExternalEntry[] };
   /** Bytes of the .onnx file; `location` names the external file beside it. Reads the weights that it holds. */
   encode(location?: string): Promise<Uint8Array>;
+  /** The same bytes in order, weights a few megabytes at a time. */
+  chunks(location?: string): AsyncIterable<Uint8Array>;
 }
 
 const externalAbove = 2 ** 30; // bytes
@@ -98,17 +100,30 @@ export function emitOnnx(model: Model, options: OnnxOptions = {}): OnnxArtifact 
     symbols: emitted.symbols,
     weightBytes,
     ...(last && { externalFile: { length: last.offset + last.length, entries } }),
-    async encode(location = defaultLocation) {
+    async *chunks(location = defaultLocation) {
       const placed = new Map(entries.map((entry) => [entry.name, entry]));
-      const initializers: OnnxInitializer[] = [];
-      for (const { name, source } of weights) {
+      const initializers = weights.map(({ name, source }): OnnxInitializer => {
         const entry = placed.get(name);
         const contents = entry
           ? { location, offset: entry.offset, length: entry.length }
-          : { bytes: packed(await source.read()) };
-        initializers.push({ name, dtype: source.type.dtype, shape: source.type.shape, contents });
+          : { bytes: { length: bytesIn(source), stream: () => stream(source) } };
+        return { name, dtype: source.type.dtype, shape: source.type.shape, contents };
+      });
+      const model = { ...partsOf(emitted), name: graph.name, irVersion, initializers, metadata: { profile } };
+      for (const part of encodeParts(model)) {
+        if (part instanceof Uint8Array) yield part;
+        else yield* part.stream();
       }
-      return encodeModel({ ...partsOf(emitted), name: graph.name, irVersion, initializers, metadata: { profile } });
+    },
+    async encode(location) {
+      const parts: Uint8Array[] = [];
+      for await (const part of this.chunks(location)) parts.push(part);
+      const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+      parts.reduce((at, part) => {
+        bytes.set(part, at);
+        return at + part.length;
+      }, 0);
+      return bytes;
     },
   };
 }

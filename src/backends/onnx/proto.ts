@@ -40,13 +40,19 @@ export interface OnnxValue {
   readonly type: TensorType;
 }
 
-/** Contents of an initializer: packed bytes, or where they lie in the external file. */
+/** Bytes that come a few megabytes at a time, `length` of them. */
+export interface StreamedBytes {
+  readonly length: number;
+  stream(): AsyncIterable<Uint8Array>;
+}
+
+/** Contents of an initializer: packed bytes, at hand or to come, or where they lie in the external file. */
 export interface OnnxInitializer {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly contents:
-    | { readonly bytes: Uint8Array }
+    | { readonly bytes: Uint8Array | StreamedBytes }
     | { readonly location: string; readonly offset: number; readonly length: number };
 }
 
@@ -67,8 +73,13 @@ export interface OnnxModel {
 export const functionDomain = "tamis";
 const metadataSince = 10; // IR version that gave nodes metadata_props
 
-/** The bytes of a .onnx file. Equal models give equal bytes. */
+/** The bytes of a .onnx file whose weights are at hand. */
 export function encodeModel(model: OnnxModel): Uint8Array {
+  return joined(encodeParts(model) as readonly Uint8Array[]);
+}
+
+/** The bytes of a .onnx file in order. Equal models give equal bytes. */
+export function encodeParts(model: OnnxModel): readonly (Uint8Array | StreamedBytes)[] {
   const withMetadata = model.irVersion >= metadataSince;
   const graph = [
     ...model.nodes.flatMap((node) => field(1, encodeNode(node, withMetadata))),
@@ -87,7 +98,7 @@ export function encodeModel(model: OnnxModel): Uint8Array {
     metadataProps: Object.entries(model.metadata).map(([key, value]) => ({ key, value })),
   }).finish();
   const functions = model.functions.flatMap((f) => field(25, encodeFunction(f, opsets, withMetadata)));
-  return joined([head, ...fieldOf(7, graph), ...functions]);
+  return [head, ...fieldOf(7, graph), ...functions];
 }
 
 const domainVersions = (domains: Readonly<Record<string, number>>) =>
@@ -148,9 +159,9 @@ function valueInfo({ name, type }: OnnxValue): onnxProto.onnx.IValueInfoProto {
   };
 }
 
-function encodeInitializer({ name, dtype, shape, contents }: OnnxInitializer): readonly Uint8Array[] {
+function encodeInitializer({ name, dtype, shape, contents }: OnnxInitializer): readonly Part[] {
   const head = { name, dims: [...shape], dataType: elementType[dtype] };
-  if ("bytes" in contents) return [onnx.TensorProto.encode(head).finish(), ...field(9, contents.bytes)];
+  if ("bytes" in contents) return [onnx.TensorProto.encode(head).finish(), ...fieldOf(9, [contents.bytes])];
   const { location, offset, length } = contents;
   const externalData = Object.entries({ location, offset, length }).map(([key, value]) => ({
     key,
@@ -162,7 +173,9 @@ function encodeInitializer({ name, dtype, shape, contents }: OnnxInitializer): r
 /** A length-delimited protobuf field. */
 const field = (number: number, bytes: Uint8Array): readonly Uint8Array[] => fieldOf(number, [bytes]);
 
-function fieldOf(number: number, parts: readonly Uint8Array[]): readonly Uint8Array[] {
+type Part = Uint8Array | StreamedBytes;
+
+function fieldOf<P extends Part>(number: number, parts: readonly P[]): readonly (P | Uint8Array)[] {
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   return [Uint8Array.from([...varint(number * 8 + 2), ...varint(length)]), ...parts];
 }

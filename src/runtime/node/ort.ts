@@ -48,8 +48,9 @@ export async function createOrtSession(
     }
   };
   if (typeof source === "string" || source instanceof Uint8Array) return wrapSession(ort, await load(source));
-  if (source.externalFile === undefined) return wrapSession(ort, await load(await source.encode()));
-  // ONNX Runtime maps external weights from a file; they are read by the time the session stands.
+  if (source.externalFile === undefined && source.weightBytes < fromFileBytes)
+    return wrapSession(ort, await load(await source.encode()));
+  // From a file ONNX Runtime reads the weights once, without a copy of ours; it needs the file only while it loads.
   const folder = await mkdtemp(join(tmpdir(), "tamis-onnx-"));
   try {
     const path = join(folder, "model.onnx");
@@ -59,6 +60,8 @@ export async function createOrtSession(
     await rm(folder, { recursive: true, force: true });
   }
 }
+
+const fromFileBytes = 64 * 2 ** 20; // of weights; below, a temporary file costs more than the copy
 
 type Ort = typeof import("onnxruntime-node");
 

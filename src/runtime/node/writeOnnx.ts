@@ -1,9 +1,9 @@
 import { basename } from "node:path";
 import type { OnnxArtifact } from "../../backends/onnx/index.ts";
-import { writeAtomically, writeFileAtomically } from "./files.ts";
+import { writeAtomically } from "./files.ts";
 
 /**
- * Writes an ONNX artefact to `path`, and its large weights, streamed, to `path` + ".data" first: whoever sees the new
+ * Writes an ONNX artefact to `path`, weights streamed, and large ones to `path` + ".data" first: whoever sees the new
  * model sees its weights. Gives the files written. Fails with `file-unwritable`.
  */
 export async function writeOnnx(artifact: OnnxArtifact, path: string): Promise<readonly string[]> {
@@ -19,6 +19,8 @@ export async function writeOnnx(artifact: OnnxArtifact, path: string): Promise<r
         }
       }
     });
-  await writeFileAtomically(path, await artifact.encode(basename(dataPath)));
+  await writeAtomically(path, async (file) => {
+    for await (const bytes of artifact.chunks(basename(dataPath))) await file.write(bytes);
+  });
   return externalFile === undefined ? [path] : [path, dataPath];
 }
