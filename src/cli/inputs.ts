@@ -37,6 +37,12 @@ export async function readInputs(
   const specs = specsByName(wanted, texts.map(parseInput));
   const inputs: Record<string, TensorData> = {};
   const symbols = new Map(sizes);
+  const known = new Set(wanted.flatMap((value) => value.shape.flatMap(symbolsOf)));
+  for (const symbol of sizes.keys())
+    if (!known.has(symbol))
+      throw compileError("unknown-symbol", `--bind ${symbol}: no input has a dimension of that name`, {
+        help: didYouMean(symbol, known) ?? `the symbols: ${[...known].join(", ") || "none"}`,
+      });
   for (const value of wanted) {
     const spec = specs.get(value.name);
     if (spec?.from !== "file") continue;

@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import {
   compileError,
   didYouMean,
+  formatDiagnostic,
   type Graph,
   InternalError,
   lower,
@@ -20,6 +21,7 @@ import { type LoadedModel, loadModel } from "./load.ts";
 import { readPasses } from "./passSpecs.ts";
 import { registry } from "./registry.ts";
 import { readSettings } from "./set.ts";
+import { say } from "./terminal.ts";
 import { bindModelWeights } from "./weights.ts";
 
 /** What inspect, compile and run share. */
@@ -74,6 +76,7 @@ export async function prepare(text: string, options: ModelOptions, settings: Pre
           ...(settings.afterPass && { afterPass: settings.afterPass }),
         }),
       );
+      for (const note of lowered.reports.flatMap((report) => report.notes)) say(formatDiagnostic(note));
       return {
         loaded,
         target,

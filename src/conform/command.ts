@@ -16,7 +16,9 @@ export interface ConformCommandOptions {
 export async function conformCommand(paths: readonly string[], options: ConformCommandOptions): Promise<number> {
   const named = options.component?.split(",").map((name) => name.trim());
   const report = await conform(paths, {
-    ...(options.built === true ? { components: Object.keys(components) } : named && { components: named }),
+    ...(options.built === true
+      ? { components: Object.keys(components), presentOnly: true }
+      : named && { components: named }),
     ...(options.target !== undefined && options.target.length > 0 && { targets: options.target.map(readTarget) }),
     outputsOnly: options.outputsOnly === true || options.built === true,
     ...(options.json !== true && { onRow: printRow }),

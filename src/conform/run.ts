@@ -41,6 +41,8 @@ export interface ConformReport {
 
 export interface ConformOptions {
   readonly components?: readonly string[];
+  /** Components that no file has are left out instead of refused. */
+  readonly presentOnly?: boolean;
   readonly targets?: readonly Target[];
   /** Leave out gradients. */
   readonly outputsOnly?: boolean;
@@ -64,7 +66,7 @@ export async function conform(paths: readonly string[], options: ConformOptions 
     }
   }
   for (const name of options.components ?? [])
-    if (!seen.has(name))
+    if (!seen.has(name) && options.presentOnly !== true)
       throw compileError("unknown-component", `no vector below ${paths.join(", ")} has component ${name}`, {
         help: didYouMean(name, seen),
       });

@@ -1,6 +1,7 @@
-import { compileError, didYouMean } from "../ir/diagnostic.ts";
+import { compileError, didYouMean, type Loc, unknownLoc } from "../ir/diagnostic.ts";
 import type { Graph, WeightSource } from "../ir/graph.ts";
 import type { Registry } from "../ir/op.ts";
+import { callerLoc } from "./place.ts";
 import { Tensor } from "./tensor.ts";
 import { withTrace } from "./trace.ts";
 
@@ -21,6 +22,8 @@ export interface ModelDefinition<O extends Options = Options> {
   readonly options: O;
   /** A method, so that a definition with options of its own is a ModelDefinition. */
   build(options: O): Readonly<Record<string, Tensor>>;
+  /** Where it is defined. */
+  readonly loc?: Loc;
   /** File the weights come from unless the user names another; relative to the model's own file. */
   readonly weights?: string | URL;
   /** A parameter's name in that file, where it differs. */
@@ -42,7 +45,12 @@ export interface ModelDefinition<O extends Options = Options> {
 export function defineModel<const O extends Options = Record<never, never>>(
   definition: Omit<ModelDefinition<Widened<O>>, "kind" | "options"> & { readonly options?: O },
 ): ModelDefinition<Widened<O>> {
-  return { ...definition, kind: "model", options: (definition.options ?? {}) as unknown as Widened<O> };
+  return {
+    ...definition,
+    loc: callerLoc(undefined),
+    kind: "model",
+    options: (definition.options ?? {}) as unknown as Widened<O>,
+  };
 }
 
 /** Default options lose their literal types, so that `depth: 12` may be set to 6. */
@@ -78,15 +86,14 @@ export function traceModel(model: ModelDefinition, options: TraceOptions = {}): 
       throw compileError(
         "async-model",
         `model ${model.name} is built by an async function, but tracing is synchronous`,
-        {
-          help: "load what it needs before defineModel",
-        },
+        { loc: placeOf(model, root), help: "load what it needs before defineModel" },
       );
     const named = Object.entries((outputs ?? {}) as Record<string, unknown>);
     if (named.length === 0 || !named.every(([, t]) => t instanceof Tensor))
       throw compileError(
         "no-outputs",
         `the build function of ${model.name} must return its outputs by name, such as { logits }`,
+        { loc: placeOf(model, root) },
       );
     return b.finish(
       model.name,
@@ -97,6 +104,12 @@ export function traceModel(model: ModelDefinition, options: TraceOptions = {}): 
 
 const isDim = (x: OptionValue): boolean =>
   typeof x === "number" ? Number.isInteger(x) && x >= 1 : typeof x === "string" && /^[A-Za-z_]\w*$/.test(x);
+
+/** Where the model is defined, named relative to the root. */
+function placeOf({ loc = unknownLoc }: ModelDefinition, root: string | undefined): Loc {
+  if (loc.kind !== "file" || root === undefined || !loc.file.startsWith(`${root}/`)) return loc;
+  return { ...loc, file: loc.file.slice(root.length + 1) };
+}
 
 function checkedOptions(model: ModelDefinition, set: Readonly<Record<string, OptionValue>>): Options {
   for (const [key, value] of Object.entries(set)) {

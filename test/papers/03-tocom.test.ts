@@ -290,7 +290,7 @@ describe("fashion-vit", () => {
     const { after, notes } = merge(fashionVit as ModelDefinition, { r } satisfies MergeTokensOptions);
     expect(countsAfter(after)).toEqual(counts);
     expect(notes.map((note) => note.message)).toEqual(
-      r === 8 ? ["r=8 is more than half of the tokens: clamped to 4"] : [],
+      r === 8 ? ["r=8 is more than half of the tokens: clamped to 4 in blocks.5"] : [],
     );
     expect(parametersOf(after).map(sourceName).toSorted()).toEqual([...weights.tensors.keys()].toSorted());
     const pixels = Array.from(tensorOf(expected, "in.images").values.slice(0, pictures * 28 * 28), Number);

@@ -133,7 +133,7 @@ describe("tokens to merge", () => {
     const { after, notes, fired } = merge(deitBase as ModelDefinition, { r: 16 });
     expect(countsAfter(after)).toEqual([181, 165, 149, 133, 117, 101, 85, 69, 53, 37, 21, 11]);
     expect(notes.map((note) => [note.severity, note.message])).toEqual([
-      ["note", "r=16 is more than half of the tokens: clamped to 10"],
+      ["note", "r=16 is more than half of the tokens: clamped to 10 in blocks.11"],
     ]);
     expect(fileLoc(notes[0]?.loc ?? { kind: "unknown" })?.file).toMatch(/models\/vit\.ts$/);
     expect(fired).toHaveLength(12);

@@ -114,7 +114,7 @@ function rebuild(
           mergeBlock(merge.block, merge.r, results[0] as Value, rebuild, streams, settings, (most) => {
             if (report)
               context.note(
-                `r=${merge.r} is more than half of the tokens: clamped to ${most}`,
+                `r=${merge.r} is more than half of the tokens: clamped to ${most}${node.scope === "" ? "" : ` in ${node.scope}`}`,
                 merge.block.attention.locs[0] as Loc,
               );
           }),

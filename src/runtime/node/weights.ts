@@ -80,7 +80,7 @@ export interface BindOptions {
 /**
  * The weight of every expected name. Float weights of another float dtype are converted when read. Throws one error
  * with every `weights-missing`, `weights-extra`, `weights-shape`, `weights-dtype` and `weights-duplicate` found, at most
- * 20 of each.
+ * 500 of each.
  */
 export function bindWeights(
   expected: ReadonlyMap<string, TensorType>,
@@ -140,9 +140,9 @@ interface Report {
   readonly help?: string | undefined;
 }
 
-const mostOfAKind = 20;
+const mostOfAKind = 500;
 
-/** A diagnostic for each of the first 20, then one that counts the rest. */
+/** A diagnostic for each of the first 500, then one that counts the rest. */
 function atMostTwenty<T>(
   code: string,
   findings: readonly T[],
