@@ -12,22 +12,25 @@ export function decompose(keep: ReadonlySet<string> = new Set()): Pass {
     name: "decompose",
     summary: "composites written out as the ops that define them",
     contract: "reassociates",
-    example: {
-      before: `
+    example: expansionExample,
+    run: (graph, context) => expandWhere(graph, context, "decompose", (node) => !keep.has(node.op)),
+  };
+}
+
+/** What every pass that writes composites out does to one. */
+export const expansionExample = {
+  before: `
 graph @activation(%x: f32[4]) {
   %0 = silu(%x) : f32[4]
   return y: %0
 }`,
-      after: `
+  after: `
 graph @activation(%x: f32[4]) {
   %0 = sigmoid(%x) : f32[4]
   %1 = mul(%x, %0) : f32[4]
   return y: %1
 }`,
-    },
-    run: (graph, context) => expandWhere(graph, context, "decompose", (node) => !keep.has(node.op)),
-  };
-}
+} as const;
 
 /** Writes out the composites that `expands` asks for, and those that come out of them, until none is left. */
 export function expandWhere(

@@ -6,7 +6,7 @@ import type { Graph, Model, Node, Value } from "../../ir/graph.ts";
 import type { Registry } from "../../ir/op.ts";
 import { builtinOps } from "../../ir/ops/index.ts";
 import type { Dim, DType, TensorData } from "../../ir/type.ts";
-import { expandWhere } from "../../passes/decompose.ts";
+import { expandWhere, expansionExample } from "../../passes/decompose.ts";
 import { type Pass, runPasses } from "../../passes/pass.ts";
 import { rebuildGraph } from "../../passes/rebuild.ts";
 import { emitKernel, type Groups, type Tuning } from "./emit/index.ts";
@@ -82,7 +82,7 @@ function expandForKernels(): Pass {
     name: "expandForKernels",
     summary: "composites that no kernel takes whole written out",
     contract: "reassociates",
-    example: { before: "", after: "" },
+    example: expansionExample,
     run(graph, context) {
       const { registry } = context;
       const expanded = expandWhere(

@@ -1,7 +1,8 @@
 import { formatAttr } from "../attrs.ts";
+import { bindSizes } from "../bindSizes.ts";
 import { inferTypes } from "../builder.ts";
 import { CompileError, compileError, OpError, unknownLoc } from "../diagnostic.ts";
-import { evaluateDim, symbolsOf } from "../dim.ts";
+import { evaluateDim } from "../dim.ts";
 import { expansionOf } from "../expand.ts";
 import { type Attr, type Attrs, type Graph, type Node, sourceName, type Value } from "../graph.ts";
 import type { AnyOp, NumberTensor, Registry } from "../op.ts";
@@ -65,41 +66,12 @@ export function bindInputs(
   graph: Graph,
   inputs: Readonly<Record<string, { readonly dtype: string; readonly shape: readonly number[] }>>,
 ): ReadonlyMap<string, number> {
-  const symbols = new Map<string, number>();
-  for (const { producer, type } of graph.inputs) {
-    const name = sourceName(producer);
-    const given = inputs[name];
-    const loc = producer.locs[0];
-    const fail = (message: string) => compileError("bad-input", message, loc === undefined ? {} : { loc });
-    if (given === undefined) throw fail(`input ${name} (${formatType(type)}) is missing`);
-    if (given.dtype !== type.dtype || given.shape.length !== type.shape.length)
-      throw fail(`input ${name} is ${given.dtype}[${given.shape.join(",")}], the graph wants ${formatType(type)}`);
-    type.shape.forEach((dim, axis) => {
-      const size = given.shape[axis] as number;
-      if (typeof dim === "string" && symbolsOf(dim).length === 1 && symbolsOf(dim)[0] === dim && !symbols.has(dim))
-        symbols.set(dim, size);
-    });
-  }
-  for (const { producer, type } of graph.inputs) {
-    const given = inputs[sourceName(producer)];
-    type.shape.forEach((dim, axis) => {
-      let want: number;
-      try {
-        want = evaluateDim(dim, symbols);
-      } catch (error) {
-        if (error instanceof OpError)
-          throw compileError(error.code, error.message, { loc: producer.locs[0] ?? unknownLoc });
-        throw error;
-      }
-      if (want !== given?.shape[axis])
-        throw compileError(
-          "bad-input",
-          `input ${sourceName(producer)} has ${given?.shape[axis]} elements on axis ${axis}, the graph wants ${dim}${dim === want ? "" : ` = ${want}`}`,
-          producer.locs[0] === undefined ? {} : { loc: producer.locs[0] },
-        );
-    });
-  }
-  return symbols;
+  const wanted = graph.inputs.map(({ producer, type }) => ({
+    ...type,
+    name: sourceName(producer),
+    loc: producer.locs[0],
+  }));
+  return bindSizes(wanted, inputs);
 }
 
 function evaluateNode(

@@ -3,11 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { InferenceSession, Tensor } from "onnxruntime-common";
 import type { OnnxArtifact } from "../../backends/onnx/index.ts";
-import { createBuilder } from "../../ir/builder.ts";
+import { bindSizes } from "../../ir/bindSizes.ts";
 import { compileError, InternalError, OpError } from "../../ir/diagnostic.ts";
 import { parseDim } from "../../ir/dim.ts";
-import { bindInputs } from "../../ir/evaluate/index.ts";
-import type { Graph } from "../../ir/graph.ts";
 import { allocate, type Dim, type DType, type Elements, type TensorData } from "../../ir/type.ts";
 import type { Session, SessionValue } from "../session.ts";
 import { pack, unpack } from "./packing.ts";
@@ -90,7 +88,6 @@ const firstLine = (error: unknown): string =>
 function wrapSession(ort: Ort, session: InferenceSession): Session {
   const inputs = session.inputMetadata.map(describe);
   const outputs = session.outputMetadata.map(describe);
-  const signature = signatureOf(inputs);
   let live = true;
   const dispose = async (): Promise<void> => {
     if (!live) return;
@@ -102,7 +99,7 @@ function wrapSession(ort: Ort, session: InferenceSession): Session {
     outputs,
     async run(given) {
       if (!live) throw new InternalError("a session was run after it was disposed");
-      bindInputs(signature, given);
+      bindSizes(inputs, given);
       const feeds: Record<string, Tensor> = {};
       for (const { name } of inputs) feeds[name] = toOrt(ort, given[name] as TensorData);
       const results = await session.run(feeds);
@@ -154,13 +151,6 @@ function dimOf(dim: number | string, place: string): Dim {
     if (!(error instanceof OpError)) throw error;
     return word(dim);
   }
-}
-
-/** A graph of the inputs alone: what `bindInputs` checks against. */
-function signatureOf(inputs: readonly SessionValue[]): Graph {
-  const b = createBuilder();
-  for (const { name, dtype, shape } of inputs) b.input(name, { dtype, shape });
-  return b.finish("session", []);
 }
 
 function toOrt(ort: Ort, { dtype, shape, values }: TensorData): Tensor {

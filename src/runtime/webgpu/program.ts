@@ -1,8 +1,9 @@
 // Runs a WebGPU program on a device: pipelines made once, bind groups and memory once per set of sizes, one submit a run.
 import type { WgslProgram } from "../../backends/wgsl/index.ts";
+import { bindSizes } from "../../ir/bindSizes.ts";
 import { compileError, InternalError } from "../../ir/diagnostic.ts";
-import { evaluateDim, symbolsOf } from "../../ir/dim.ts";
-import { allocate, type Dim, type DType, type TensorData } from "../../ir/type.ts";
+import { evaluateDim } from "../../ir/dim.ts";
+import { allocate, type DType, type TensorData } from "../../ir/type.ts";
 import type { Session, SessionValue } from "../session.ts";
 import { type MemoryPlan, planMemory } from "./memory.ts";
 
@@ -90,7 +91,7 @@ export async function createProgramSession(
       return last;
     },
     async run(inputs) {
-      const symbols = bindSizes(program, inputs);
+      const symbols = bindSizes(program.inputs, inputs);
       const prepared = prepare(symbols);
       last = prepared.memory;
       for (const { name, buffer } of program.inputs) {
@@ -219,33 +220,6 @@ function prepareProgram(
   });
   const staging = device.createBuffer({ size: Math.max(16, at), usage: usage.mapRead | usage.copyTarget });
   return { memory, arena, uniforms, steps, staging, reads };
-}
-
-/** Symbol values from the shapes of the inputs, checked against the program. */
-function bindSizes(program: WgslProgram, inputs: Readonly<Record<string, TensorData>>): ReadonlyMap<string, number> {
-  const symbols = new Map<string, number>();
-  const fail = (message: string) => compileError("bad-input", message);
-  for (const { name, dtype, shape } of program.inputs) {
-    const given = inputs[name];
-    if (given === undefined) throw fail(`input ${name} (${dtype}[${shape.join(",")}]) is missing`);
-    if (given.dtype !== dtype || given.shape.length !== shape.length)
-      throw fail(
-        `input ${name} is ${given.dtype}[${given.shape.join(",")}], the program wants ${dtype}[${shape.join(",")}]`,
-      );
-    shape.forEach((dim: Dim, axis) => {
-      if (typeof dim === "string" && symbolsOf(dim)[0] === dim && !symbols.has(dim))
-        symbols.set(dim, given.shape[axis] as number);
-    });
-  }
-  for (const { name, shape } of program.inputs)
-    shape.forEach((dim, axis) => {
-      const want = evaluateDim(dim, symbols);
-      if (inputs[name]?.shape[axis] !== want)
-        throw fail(
-          `input ${name} has ${inputs[name]?.shape[axis]} elements on axis ${axis}, the program wants ${dim}${dim === want ? "" : ` = ${want}`}`,
-        );
-    });
-  return symbols;
 }
 
 /** Tensor elements as the 32-bit words that kernels read. */

@@ -1,5 +1,5 @@
 import type { Node } from "../../../ir/graph.ts";
-import { expandWhere } from "../../../passes/decompose.ts";
+import { expandWhere, expansionExample } from "../../../passes/decompose.ts";
 import type { Pass } from "../../../passes/pass.ts";
 import { rowOf } from "../opset.ts";
 import type { Profile } from "../profile.ts";
@@ -19,19 +19,7 @@ export function expandComposites(profile: Profile, also: ReadonlySet<string> = n
     name: "expandComposites",
     summary: "composites that the profile has no operator for written out",
     contract: "reassociates",
-    example: {
-      before: `
-graph @activation(%x: f32[4]) {
-  %0 = silu(%x) : f32[4]
-  return y: %0
-}`,
-      after: `
-graph @activation(%x: f32[4]) {
-  %0 = sigmoid(%x) : f32[4]
-  %1 = mul(%x, %0) : f32[4]
-  return y: %1
-}`,
-    },
+    example: expansionExample,
     run: (graph, context) =>
       expandWhere(graph, context, "expandComposites", (node) => also.has(node.op) || !claimed(node, profile)),
   };
