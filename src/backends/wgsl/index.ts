@@ -49,7 +49,8 @@ export interface Dispatch {
   /** Buffers in binding order. */
   readonly buffers: readonly string[];
   readonly writes: readonly string[];
-  readonly uniforms: boolean;
+  /** i32 words of the uniform buffer at binding 0, in order; none where this is empty. */
+  readonly params: readonly Dim[];
   readonly groups: Groups;
   readonly label: string;
   readonly scope: string;
@@ -142,7 +143,7 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
       shader: index,
       buffers: shader.bindings.map((b) => b.buffer),
       writes: shader.bindings.filter((b) => b.access === "write").map((b) => b.buffer),
-      uniforms: shader.uniforms,
+      params: shader.uniforms ? symbols : [],
       groups: shader.groups,
       label,
       scope,

@@ -1,5 +1,5 @@
 // Runs a WebGPU program on a device: pipelines made once, bind groups and memory once per set of sizes, one submit a run.
-import type { WgslProgram } from "../../backends/wgsl/index.ts";
+import type { Dispatch, WgslProgram } from "../../backends/wgsl/index.ts";
 import { bindSizes } from "../../ir/bindSizes.ts";
 import { compileError, InternalError } from "../../ir/diagnostic.ts";
 import { evaluateDim } from "../../ir/dim.ts";
@@ -188,10 +188,10 @@ function prepareProgram(
     size: memory.planned,
     usage: usage.storage | usage.copyTarget | usage.copySource,
   });
+  const { slices, words } = packParams(program, symbols);
   let uniforms: GPUBuffer | undefined;
-  if (program.symbols.length > 0) {
-    const words = Uint32Array.from(program.symbols, (s) => symbols.get(s) as number);
-    uniforms = device.createBuffer({ size: Math.max(16, words.byteLength), usage: usage.uniform | usage.copyTarget });
+  if (words.length > 0) {
+    uniforms = device.createBuffer({ size: words.byteLength, usage: usage.uniform | usage.copyTarget });
     device.queue.writeBuffer(uniforms, 0, words);
   }
   const steps = program.dispatches.flatMap((dispatch) => {
@@ -205,7 +205,9 @@ function prepareProgram(
       const { offset, size } = memory.placements.get(name) as { offset: number; size: number };
       return { binding: k + 1, resource: { buffer: arena, offset, size } };
     });
-    if (dispatch.uniforms && uniforms !== undefined) entries.push({ binding: 0, resource: { buffer: uniforms } });
+    const slice = slices.get(dispatch);
+    if (slice !== undefined && uniforms !== undefined)
+      entries.push({ binding: 0, resource: { buffer: uniforms, ...slice } });
     const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
     const x = Math.min(groups, mostGroups);
     return [{ pipeline, group, x, y: Math.ceil(groups / x) }];
@@ -220,6 +222,32 @@ function prepareProgram(
   });
   const staging = device.createBuffer({ size: Math.max(16, at), usage: usage.mapRead | usage.copyTarget });
   return { memory, arena, uniforms, steps, staging, reads };
+}
+
+const uniformAlignment = 256; // bytes; WebGPU's minUniformBufferOffsetAlignment
+
+/** The sizes that each dispatch reads, in one buffer; equal ones share a place. */
+function packParams(
+  program: WgslProgram,
+  symbols: ReadonlyMap<string, number>,
+): { slices: ReadonlyMap<Dispatch, { offset: number; size: number }>; words: Int32Array<ArrayBuffer> } {
+  const known = new Map<string, { offset: number; size: number }>();
+  const slices = new Map<Dispatch, { offset: number; size: number }>();
+  const words: number[] = [];
+  for (const dispatch of program.dispatches) {
+    if (dispatch.params.length === 0) continue;
+    const values = dispatch.params.map((dim) => evaluateDim(dim, symbols));
+    const key = values.join();
+    let slice = known.get(key);
+    if (slice === undefined) {
+      slice = { offset: words.length * 4, size: Math.ceil(values.length / 4) * 16 };
+      known.set(key, slice);
+      words.push(...values);
+      while ((words.length * 4) % uniformAlignment !== 0) words.push(0);
+    }
+    slices.set(dispatch, slice);
+  }
+  return { slices, words: Int32Array.from(words) };
 }
 
 /** Tensor elements as the 32-bit words that kernels read. */

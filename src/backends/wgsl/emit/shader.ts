@@ -69,9 +69,7 @@ export class ShaderWriter {
   /** A dimension as WGSL over the uniforms. */
   dim(dim: Dim): string {
     if (typeof dim === "number") return String(dim);
-    const text = dim
-      .replaceAll("//", "/")
-      .replace(/[A-Za-z_]\w*/g, (name) => `i32(dims.d${this.#symbols.indexOf(name)})`);
+    const text = dim.replaceAll("//", "/").replace(/[A-Za-z_]\w*/g, (name) => `dims.d${this.#symbols.indexOf(name)}`);
     return `(${text})`;
   }
 
@@ -114,7 +112,7 @@ export class ShaderWriter {
       this.#symbols.length === 0
         ? []
         : [
-            `struct Dims { ${this.#symbols.map((_, k) => `d${k}: u32`).join(", ")} }`,
+            `struct Dims { ${this.#symbols.map((_, k) => `d${k}: i32`).join(", ")} }`,
             "@group(0) @binding(0) var<uniform> dims: Dims;",
           ];
     const shared = threads === 1 ? workgroupThreads : threads;
