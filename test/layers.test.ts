@@ -15,7 +15,7 @@ interface Law {
 
 const ir = "src/ir/";
 /** What a runtime needs of the IR to check and convert what it is given: no builder, parser or printer. */
-const irOfRuntime = ["bindSizes", "diagnostic", "dim", "type", "graph"].map((name) => `${ir}${name}.ts`);
+const irOfRuntime = ["bindSizes", "diagnostic", "dim", "packing", "type", "graph"].map((name) => `${ir}${name}.ts`);
 const passFramework = ["pass", "rewrite", "rebuild", "decompose"].map((name) => `src/passes/${name}.ts`);
 const allButCli = ["src/index.ts", "src/compile.ts", ...folders("ir dsl models passes backends runtime")];
 

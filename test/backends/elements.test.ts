@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { packElements } from "../../src/backends/onnx/elements.ts";
 import { createBuilder } from "../../src/ir/builder.ts";
+import { pack } from "../../src/ir/packing.ts";
 import { type DType, tensorData } from "../../src/ir/type.ts";
-import { pack } from "../../src/runtime/node/packing.ts";
 import { randomNumbers } from "./cases.ts";
 import { expectAgreement, sourceOf } from "./models.ts";
 

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { convertFloats, pack, unpack } from "../../src/ir/packing.ts";
 import { allocate, type DType, type FloatType, tensorData } from "../../src/ir/type.ts";
-import { convertFloats, pack, unpack } from "../../src/runtime/node/packing.ts";
 
 function decode(dtype: DType, bytes: Uint8Array, count: number, skip = 0) {
   const values = allocate(dtype, count);

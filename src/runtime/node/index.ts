@@ -1,10 +1,10 @@
+export { convertFloats } from "../../ir/packing.ts";
 export type { Session, SessionValue } from "../session.ts";
 export type { ProgramSession } from "../webgpu/program.ts";
 export { type Devices, findDevices, type OnnxProvider, ortVersion, type WebgpuAdapter } from "./devices.ts";
 export { insideFolder, openFile, readBytes, startOf, writeAtomically, writeFileAtomically } from "./files.ts";
 export { readNpy, writeNpy } from "./npy.ts";
 export { createOrtSession, type OrtSessionOptions } from "./ort.ts";
-export { convertFloats } from "./packing.ts";
 export { decodePicture, type Picture, type PictureOptions, readPicture } from "./pictures.ts";
 export { randomSource, randomTensor } from "./random.ts";
 export { createReferenceSession, type ReferenceSessionOptions } from "./reference.ts";

@@ -1,8 +1,8 @@
 import { type CompileError, compileError } from "../../ir/diagnostic.ts";
+import { pack } from "../../ir/packing.ts";
 import { allocate, bytesOf, type DType, type Elements, formatType, type TensorData } from "../../ir/type.ts";
 import { type OpenFile, openFile, startOf, writeAtomically } from "./files.ts";
 import { chunkBytes, countElements, packedSource } from "./packedSource.ts";
-import { pack } from "./packing.ts";
 import { quoted } from "./safetensorsHeader.ts";
 
 /** NumPy's type letters; undefined where NumPy has no such dtype. */

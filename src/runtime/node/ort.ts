@@ -6,9 +6,9 @@ import type { OnnxArtifact } from "../../backends/onnx/index.ts";
 import { bindSizes } from "../../ir/bindSizes.ts";
 import { compileError, InternalError, OpError } from "../../ir/diagnostic.ts";
 import { parseDim } from "../../ir/dim.ts";
+import { pack, unpack } from "../../ir/packing.ts";
 import { allocate, type Dim, type DType, type Elements, type TensorData } from "../../ir/type.ts";
 import type { Session, SessionValue } from "../session.ts";
-import { pack, unpack } from "./packing.ts";
 import { writeOnnx } from "./writeOnnx.ts";
 
 export interface OrtSessionOptions {

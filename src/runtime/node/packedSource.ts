@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { type CompileError, compileError, InternalError } from "../../ir/diagnostic.ts";
 import type { WeightSource } from "../../ir/graph.ts";
+import { unpack } from "../../ir/packing.ts";
 import { allocate, bytesOf, type DType, dtypes, type Elements } from "../../ir/type.ts";
 import { type ByteReader, startOf } from "./files.ts";
-import { unpack } from "./packing.ts";
 
 /** Bytes in one step of reading or writing; bounds what is held beside the elements asked for. */
 export const chunkBytes = 16 * 2 ** 20;

@@ -9,10 +9,10 @@ import {
   InternalError,
 } from "../../ir/diagnostic.ts";
 import type { WeightSource } from "../../ir/graph.ts";
+import { pack } from "../../ir/packing.ts";
 import { bytesOf, type DType, dtypes, type TensorData } from "../../ir/type.ts";
 import { insideFolder, openFile, readBytes, startOf, writeAtomically } from "./files.ts";
 import { chunkBytes, countElements, packedSource } from "./packedSource.ts";
-import { pack } from "./packing.ts";
 import { metadataName, parseHeader, parseObject, quoted, safetensorsNames } from "./safetensorsHeader.ts";
 
 /** A safetensors checkpoint of one file or of several shards; holds its files open until it is closed. */

@@ -1,5 +1,6 @@
 import { basename, extname } from "node:path";
 import { type CompileError, compileError } from "../../ir/diagnostic.ts";
+import { convertFloats } from "../../ir/packing.ts";
 import {
   type DType,
   dtypes,
@@ -11,7 +12,6 @@ import {
 } from "../../ir/type.ts";
 import { readBytes, startOf } from "./files.ts";
 import { readNpy } from "./npy.ts";
-import { convertFloats } from "./packing.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { quoted } from "./safetensorsHeader.ts";
 

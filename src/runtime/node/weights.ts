@@ -2,10 +2,10 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { CompileError, compileError, type Diagnostic, diagnostic, didYouMean } from "../../ir/diagnostic.ts";
 import type { WeightSource } from "../../ir/graph.ts";
+import { convertFloats } from "../../ir/packing.ts";
 import { type FloatType, formatType, isFloat, type TensorType } from "../../ir/type.ts";
 import { startOf } from "./files.ts";
 import { openOnnxWeights } from "./onnxWeights.ts";
-import { convertFloats } from "./packing.ts";
 import { openSafetensors, openShardedSafetensors } from "./safetensors.ts";
 
 /** Weights of one checkpoint, whatever its format; `await using` closes them. Reads after closing are defects. */

@@ -1,13 +1,5 @@
-import { InternalError } from "../../ir/diagnostic.ts";
-import {
-  allocate,
-  bytesOf,
-  type DType,
-  dtypes,
-  type Elements,
-  type FloatType,
-  type TensorData,
-} from "../../ir/type.ts";
+import { InternalError } from "./diagnostic.ts";
+import { allocate, bytesOf, type DType, dtypes, type Elements, type FloatType, type TensorData } from "./type.ts";
 
 // Files hold elements packed and little-endian; memory holds them as `Elements` says. Every host that Node runs WebGPU
 // on is little-endian, so kinds with a JavaScript array of their own are copied as bytes.
