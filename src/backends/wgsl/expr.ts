@@ -18,6 +18,10 @@ export interface Expr {
   readonly name?: string;
   /** Largest value plus one, for non-negative index expressions whose range is known. */
   readonly bound?: number;
+  /** Elements of the buffer that a load reads from. */
+  readonly elements?: Dim;
+  /** Values at once: four neighbours, where vectorised (vector.ts). */
+  readonly width?: 4;
 }
 
 export function registerOf(dtype: DType): Register | undefined {
@@ -33,13 +37,20 @@ export class ExprPool {
   readonly #ids = new Map<Expr, number>();
 
   make(op: string, args: readonly Expr[], type: Expr["type"], rest: Partial<Expr> = {}): Expr {
-    const key = `${op}|${type}|${rest.name ?? ""}|${Object.is(rest.value, -0) ? "-0" : (rest.value ?? "")}|${args.map((a) => this.#ids.get(a)).join(",")}`;
+    const value = Object.is(rest.value, -0) ? "-0" : (rest.value ?? "");
+    const key = `${op}|${type}|${rest.width ?? 1}|${rest.name ?? ""}|${value}|${args.map((a) => this.#id(a)).join(",")}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     const expr: Expr = { op, args, type, ...rest };
     this.#known.set(key, expr);
-    this.#ids.set(expr, this.#ids.size);
     return expr;
+  }
+
+  /** Expressions of another pool take part as they are. */
+  #id(e: Expr): number {
+    const known = this.#ids.get(e) ?? this.#ids.size;
+    this.#ids.set(e, known);
+    return known;
   }
 
   literal(value: number, type: Expr["type"] = "number"): Expr {
@@ -56,8 +67,8 @@ export class ExprPool {
     return typeof dim === "number" ? this.literal(dim, "i32") : this.make("dim", [], "i32", { name: dim });
   }
 
-  load(buffer: string, index: Expr, type: Register): Expr {
-    return this.make("load", [index], type, { name: buffer });
+  load(buffer: { readonly name: string; readonly register: Register; readonly elements: Dim }, index: Expr): Expr {
+    return this.make("load", [index], buffer.register, { name: buffer.name, elements: buffer.elements });
   }
 
   readonly index: IntScalar<Expr> = {
@@ -102,6 +113,16 @@ export class ExprPool {
     if (isLiteral(a, 0)) return b;
     if (isLiteral(b, 0)) return a;
     if (a.value !== undefined && b.value !== undefined) return this.literal(a.value + b.value, "i32");
+    // (x / c) * c + x % c is x: an index taken apart and put together again, as reshapes do.
+    if (a.op === "mul" && b.op === "mod" && a.args[1] === b.args[1]) {
+      const [quotient, size] = a.args as readonly [Expr, Expr];
+      const [x] = b.args as readonly [Expr];
+      if (this.#div(x, size) === quotient) return x;
+    }
+    if (a.op === "add") {
+      const last = this.#add(a.args[1] as Expr, b);
+      if (last.op !== "add") return this.#add(a.args[0] as Expr, last);
+    }
     const bound = a.bound !== undefined && b.bound !== undefined ? { bound: a.bound + b.bound - 1 } : {};
     return this.make("add", [a, b], "i32", bound);
   }

@@ -9,15 +9,18 @@ import type { Dim, DType, TensorData } from "../../ir/type.ts";
 import { expandWhere, expansionExample } from "../../passes/decompose.ts";
 import { type Pass, runPasses } from "../../passes/pass.ts";
 import { rebuildGraph } from "../../passes/rebuild.ts";
-import { emitKernel, type Groups, type Tuning } from "./emit/index.ts";
+import { emitKernel, type Groups, type Shader } from "./emit/index.ts";
+import { settle } from "./emit/template.ts";
 import { type Register, walk } from "./expr.ts";
 import { expressionsOf, type Kernel, spaceOf, writesOf } from "./kernel.ts";
 import { rowwise } from "./rowwise.ts";
 import { schedule, wholeComposites } from "./schedule.ts";
+import { hardwareTuning, softwareSubgroupTuning, softwareTuning, type Tuning } from "./tuning.ts";
 
-export type { Groups, Tuning } from "./emit/index.ts";
+export type { Groups } from "./emit/index.ts";
 export type { Register } from "./expr.ts";
 export type { Kernel } from "./kernel.ts";
+export type { Tuning } from "./tuning.ts";
 
 /** What a device allows; an input of compilation. */
 export interface DeviceProfile {
@@ -25,11 +28,20 @@ export interface DeviceProfile {
   readonly storageBuffers: number;
   /** Whether the adapter is software, where barriers are dear. */
   readonly software: boolean;
+  /** Whether subgroups are usable and have exactly four threads. */
+  readonly subgroupsOfFour?: boolean;
 }
 
 export interface WgslOptions {
   readonly registry?: Registry;
   readonly device?: DeviceProfile;
+  /** How kernels are written; the device's default otherwise. */
+  readonly tuning?: Tuning;
+}
+
+export function defaultTuning({ software, subgroupsOfFour = false }: DeviceProfile): Tuning {
+  if (!software) return hardwareTuning;
+  return subgroupsOfFour ? softwareSubgroupTuning : softwareTuning;
 }
 
 export interface ProgramBuffer {
@@ -71,9 +83,6 @@ export interface WgslProgram {
   readonly dispatches: readonly Dispatch[];
 }
 
-// Tables, not searched yet: tall tiles and no barriers where threads are emulated (measured on SwiftShader, 256^3).
-const softwareTuning: Tuning = { rowThreads: 1, tile: [16, 4] };
-const hardwareTuning: Tuning = { rowThreads: 64, tile: [4, 4] };
 const mostParts = 4; // operands of one concat
 const usualDevice: DeviceProfile = { storageBuffers: 8, software: false };
 
@@ -126,25 +135,25 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
   const device = options.device ?? usualDevice;
   const { graph } = runPasses(model, [expandForKernels()], { registry }).model;
   const plan = schedule(graph, registry, device.storageBuffers);
-  const tuning = device.software ? softwareTuning : hardwareTuning;
+  const tuning = options.tuning ?? defaultTuning(device);
   const symbols = [
     ...new Set(graph.nodes.flatMap((n) => n.results.flatMap((v) => v.type.shape.flatMap(symbolsOf)))),
   ].sort();
   const buffers = new Map<string, ProgramBuffer>();
-  const shaders = new Map<string, number>();
   for (const { buffer } of [...plan.inputs, ...plan.parameters, ...plan.constants]) buffers.set(buffer.name, buffer);
-  const dispatches = plan.kernels.map((kernel): Dispatch => {
-    const shader = emitKernel(kernel, symbols, tuning);
-    const index = shaders.get(shader.wgsl) ?? shaders.size;
-    shaders.set(shader.wgsl, index);
-    for (const buffer of writesOf(kernel)) buffers.set(buffer.name, buffer);
+  for (const kernel of plan.kernels) for (const buffer of writesOf(kernel)) buffers.set(buffer.name, buffer);
+  const emitted = plan.kernels.map((kernel) => emitKernel(kernel, tuning));
+  const { shaders, uses } = settle(emitted.map((shader) => shader.template));
+  const dispatches = plan.kernels.map((kernel, at): Dispatch => {
+    const { bindings, groups } = emitted[at] as Shader;
+    const { shader, params } = uses[at] as (typeof uses)[number];
     const { label, scope, ops } = kernel;
     return {
-      shader: index,
-      buffers: shader.bindings.map((b) => b.buffer),
-      writes: shader.bindings.filter((b) => b.access === "write").map((b) => b.buffer),
-      params: shader.uniforms ? symbols : [],
-      groups: shader.groups,
+      shader,
+      buffers: bindings.map((b) => b.buffer),
+      writes: bindings.filter((b) => b.access === "write").map((b) => b.buffer),
+      params,
+      groups,
       label,
       scope,
       ops,
@@ -166,7 +175,7 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
     parameters: plan.parameters.map(value),
     constants: plan.constants.map(({ buffer, data }) => ({ buffer: buffer.name, data })),
     outputs: plan.outputs.map(value),
-    shaders: [...shaders.keys()],
+    shaders,
     dispatches,
   };
 }

@@ -1,11 +1,13 @@
 // Expressions as WGSL. Shared ones become `let`s; nothing here decides what is computed.
 import type { Expr } from "./expr.ts";
 import { walk } from "./expr.ts";
+import { definitions, inLibrary, wideName } from "./library.ts";
 
-/** How loads and dimensions are spelt in the kernel at hand. */
+/** How loads and sizes are spelt in the kernel at hand. */
 export interface Names {
-  dim(text: string): string;
-  load(buffer: string, index: string, type: Expr["type"]): string;
+  /** A size: a number or a polynomial in the symbols. */
+  size(dim: number | string): string;
+  load(load: Expr, index: string): string;
 }
 
 const infix: Readonly<Record<string, string>> = {
@@ -18,54 +20,8 @@ const calls: Readonly<Record<string, string>> = {
   expm1: "expm1_", pow: "pow_", isNan: "isNan_", isInf: "isInf_",
 }; // biome-ignore format: a table
 
-/** Functions that WGSL lacks, or whose built-in leaves edge cases open. Printed only where used. */
-const library: Readonly<Record<string, string>> = {
-  tanh_: "fn tanh_(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }", // overflows in some drivers beyond
-  erf_: `fn erf_(x: f32) -> f32 {
-  // Near 0 the Maclaurin series; beyond it a Chebyshev fit of erfc with a relative error of 1.2e-7.
-  let a = abs(x);
-  if (a < 1.0) {
-    let t = x * x;
-    return x * (1.1283791671 + t * (-0.37612638903 + t * (0.11283791671 + t * (-0.026866170645 + t * (0.0052239776254 + t * (-0.00085483270234 + t * (0.00012055332982 + t * (-0.0000149256503 + t * 0.0000016462113))))))));
-  }
-  let z = 1.0 / (1.0 + 0.5 * a);
-  let y = z * exp(-a * a - 1.26551223 + z * (1.00002368 + z * (0.37409196 + z * (0.09678418 + z * (-0.18628806 + z * (0.27886807 + z * (-1.13520398 + z * (1.48851587 + z * (-0.82215223 + z * 0.17087277)))))))));
-  return sign(x) * (1.0 - y);
-}`,
-  // WGSL allows errors of 2^-11; quadrants of pi/2 taken off in three parts (Cody and Waite), then Taylor polynomials.
-  quadrant_: `fn quadrant_(x: f32, shift: i32) -> f32 {
-  let turns = round(x * 0.63661977);
-  let r = ((x - turns * 1.5707855) - turns * 0.000010804334) - turns * 6.077094e-11;
-  let t = r * r;
-  let s = r + r * t * (-0.16666667 + t * (0.008333333 + t * (-0.00019841270 + t * 0.0000027557319)));
-  let c = 1.0 - 0.5 * t + t * t * (0.041666668 + t * (-0.0013888889 + t * (0.000024801587 - t * 2.755732e-7)));
-  let quarter = (i32(turns) + shift) & 3;
-  let size = select(s, c, (quarter & 1) == 1);
-  return select(size, -size, quarter >= 2);
-}`,
-  sin_: "fn sin_(x: f32) -> f32 { return quadrant_(x, 0); }",
-  cos_: "fn cos_(x: f32) -> f32 { return quadrant_(x, 1); }",
-  log1p_: "fn log1p_(x: f32) -> f32 { let u = 1.0 + x; if (u == 1.0) { return x; } return log(u) * (x / (u - 1.0)); }",
-  expm1_: `fn expm1_(x: f32) -> f32 {
-  if (abs(x) < 0.25) { return x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666667 + x * (0.0083333333 + x * 0.0013888889))))); }
-  return exp(x) - 1.0;
-}`,
-  pow_: `fn pow_(a: f32, b: f32) -> f32 {
-  if (b == 0.0 || a == 1.0) { return 1.0; }
-  if (a >= 0.0) { return pow(a, b); }
-  let whole = floor(b) == b;
-  let size = pow(-a, b);
-  if (!whole) { return bitcast<f32>(nan_bits); }
-  return select(size, -size, floor(b * 0.5) * 2.0 != b);
-}`,
-  isNan_: "fn isNan_(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }",
-  isInf_: "fn isInf_(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u; }",
-  floorModF: "fn floorModF(a: f32, b: f32) -> f32 { return a - b * floor(a / b); }",
-  floorModI:
-    "fn floorModI(a: i32, b: i32) -> i32 { let r = a % b; return select(r, r + b, r != 0 && ((r < 0) != (b < 0))); }",
-};
-/** Infinities are no literals of WGSL, and folding them at compile time is an error: they are read from variables. */
-const bits = "var<private> inf_bits: u32 = 0x7f800000u;\nvar<private> nan_bits: u32 = 0x7fc00000u;";
+/** Loads that print their index more than once. */
+const repeatsIndex: ReadonlySet<string> = new Set(["load4", "gather4"]);
 
 /** Prints statements and remembers which library functions they called. */
 export class Printer {
@@ -84,7 +40,7 @@ export class Printer {
     const order: Expr[] = [];
     walk(roots, (e) => {
       order.push(e);
-      for (const arg of e.args) uses.set(arg, (uses.get(arg) ?? 0) + 1);
+      for (const arg of e.args) uses.set(arg, (uses.get(arg) ?? 0) + (repeatsIndex.has(e.op) ? 2 : 1));
     });
     const lines: string[] = [];
     for (const e of order) {
@@ -110,17 +66,29 @@ export class Printer {
     return this.#lets.get(e) ?? this.#text(e);
   }
 
+  /** As wide as four lanes, whether the expression is or not. */
+  wideText(e: Expr): string {
+    return e.width === 4 ? this.text(e) : `vec4<${e.type}>(${this.text(e)})`;
+  }
+
   #text(e: Expr): string {
-    const [a, b, c] = e.args.map((arg) => this.text(arg)) as [string, string, string];
+    const wide = e.width === 4;
+    const args = e.args.map((arg) => (wide && arg.width === undefined ? this.wideText(arg) : this.text(arg)));
+    const [a, b, c] = args as [string, string, string];
     switch (e.op) {
       case "literal":
-        return literalText(e);
+        return e.type === "i32" && (e.value as number) > 1 ? this.#names.size(e.value as number) : literalText(e);
       case "variable":
         return e.name as string;
+      case "lanes":
+        return `(vec4<i32>(${e.args[0]?.name}) + vec4<i32>(0, 1, 2, 3))`;
       case "dim":
-        return this.#names.dim(e.name as string);
+        return this.#names.size(e.name as string);
       case "load":
-        return this.#names.load(e.name as string, a, e.type);
+      case "gather4":
+        return this.#names.load(e, a);
+      case "load4":
+        return this.#names.load(e, this.text(e.args[0] as Expr));
       case "neg":
         return `(-${a})`;
       case "not":
@@ -130,53 +98,55 @@ export class Printer {
       case "select":
         return `select(${c}, ${b}, ${a})`;
       case "shiftLeft":
-        return `(${a} << u32(${b}))`;
       case "shiftRight":
-        return `(${a} >> u32(${b}))`;
+        return `(${a} ${e.op === "shiftLeft" ? "<<" : ">>"} ${wide ? "vec4<u32>" : "u32"}(${b}))`;
       case "floorMod":
-        return this.#call(e.type === "f32" ? "floorModF" : e.type === "i32" ? "floorModI" : "%", a, b);
-      case "wrapSigned":
-        return `((${a} << ${32 - (e.value as number)}u) >> ${32 - (e.value as number)}u)`;
+        if (e.type === "u32") return `(${a} % ${b})`;
+        return this.#call(e, e.type === "f32" ? "floorModF" : "floorModI", args);
+      case "wrapSigned": {
+        const shift = `${wide ? "vec4<u32>" : ""}(${32 - (e.value as number)}u)`;
+        return `((${a} << ${shift}) >> ${shift})`;
+      }
       case "wrapUnsigned":
-        return `(${a} & ${2 ** (e.value as number) - 1}u)`;
+        return `(${a} & ${wide ? "vec4<u32>" : ""}(${2 ** (e.value as number) - 1}u))`;
       case "to-f32":
       case "to-i32":
-      case "to-u32":
-        return e.args[0]?.type === "bool" ? `select(${zero(e)}, ${oneOf(e)}, ${a})` : `${e.type}(${a})`;
+      case "to-u32": {
+        const type = e.op.slice(3);
+        if (e.args[0]?.type !== "bool") return `${wide ? `vec4<${type}>` : type}(${a})`;
+        return `select(${this.#constant(e, 0)}, ${this.#constant(e, 1)}, ${a})`;
+      }
       case "to-bool":
-        return `(${a} != ${e.args[0]?.type === "f32" ? "0.0" : e.args[0]?.type === "u32" ? "0u" : "0"})`;
+        return `(${a} != ${this.#constant({ ...(e.args[0] as Expr), ...(wide && { width: 4 }) }, 0)})`;
       default: {
         if (e.op === "equal" && e.args[0]?.type === "bool") return `(${a} == ${b})`;
+        if (wide && (e.op === "and" || e.op === "or")) return `(${a} ${e.op === "and" ? "&" : "|"} ${b})`;
         const sign = infix[e.op];
         if (sign !== undefined) return `(${a} ${sign} ${b})`;
         const name = calls[e.op];
         if (name === undefined) throw new TypeError(`no WGSL for ${e.op}`);
         if (e.op === "abs" && e.type === "u32") return a;
-        return this.#call(name, ...e.args.map((arg) => this.text(arg)));
+        return this.#call(e, name, args);
       }
     }
   }
 
-  #call(name: string, ...args: readonly string[]): string {
-    if (name === "%") return `(${args[0]} % ${args[1]})`;
-    this.#used.add(name);
-    for (const needed of library[name]?.match(/\b\w+_(?=\()/g) ?? []) this.#used.add(needed);
-    return `${name}(${args.join(", ")})`;
+  #constant(e: Expr, value: number): string {
+    const text = literalText({ value, type: e.type });
+    return e.width === 4 ? `vec4<${e.type}>(${text})` : text;
+  }
+
+  #call(e: Expr, name: string, args: readonly string[]): string {
+    const called = e.width === 4 && inLibrary(name) ? wideName(name) : name;
+    this.#used.add(called);
+    return `${called}(${args.join(", ")})`;
   }
 
   /** Definitions that the printed text needs. */
   prelude(): string {
-    return [
-      bits,
-      ...Object.entries(library)
-        .filter(([name]) => this.#used.has(name))
-        .map(([, text]) => text),
-    ].join("\n");
+    return definitions(this.#used);
   }
 }
-
-const zero = (e: Expr) => (e.type === "f32" ? "0.0" : e.type === "u32" ? "0u" : "0");
-const oneOf = (e: Expr) => (e.type === "f32" ? "1.0" : e.type === "u32" ? "1u" : "1");
 
 export function literalText({ value, type }: { readonly value?: number; readonly type: Expr["type"] }): string {
   const x = value as number;

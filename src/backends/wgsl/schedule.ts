@@ -344,7 +344,7 @@ export class Reader {
     const outer = this.#outer.get(value);
     if (outer !== undefined) return this.read(outer, index);
     const buffer = this.#scheduler.bufferOf(value);
-    if (buffer !== undefined) return this.pool.load(buffer.name, this.ravel(index, value.type.shape), buffer.register);
+    if (buffer !== undefined) return this.pool.load(buffer, this.ravel(index, value.type.shape));
     const { producer } = value;
     const register = registerOf(value.type.dtype) as Register;
     if (producer.data !== undefined) {

@@ -5,6 +5,7 @@ import { compareTensors, tolerance } from "../../../src/conform/tolerance.ts";
 import { ops } from "../../../src/ir/ops/index.ts";
 import { dtypes } from "../../../src/ir/type.ts";
 import { type NodeDevice, openWebGpu } from "../../../src/runtime/node/webgpuDevice.ts";
+import { deviceProfile } from "../../../src/runtime/node/webgpuSession.ts";
 import { createProgramSession } from "../../../src/runtime/webgpu/program.ts";
 import { loadSamples, type OpSample, sampleGraph } from "../../samples/load.ts";
 
@@ -41,11 +42,11 @@ describe("ops on WebGPU give what numpy gave", () => {
   test.each((everySample ? samples : firstOfEach).map((sample) => [sample.name, sample] as const))(
     "%s",
     async (_name, sample) => {
-      const { device, adapter } = opened;
+      const { device } = opened;
       const { graph, inputs } = sampleGraph(sample);
       const program = emitWgsl(
         { graph, weights: new Map() },
-        { device: { storageBuffers: device.limits.maxStorageBuffersPerShaderStage, software: adapter.software } },
+        { device: deviceProfile(opened) },
       );
       await using session = await createProgramSession(device, program, new Map());
       const results = await session.run(inputs);
