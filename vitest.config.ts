@@ -8,6 +8,7 @@ export default defineConfig({
     alias: [
       { find: /^tamis$/, replacement: source("./src/index.ts") },
       { find: /^tamis\/runtime$/, replacement: source("./src/runtime/node/index.ts") },
+      { find: /^tamis\/browser$/, replacement: source("./src/runtime/browser/index.ts") },
       { find: /^tamis\/models$/, replacement: source("./src/models/index.ts") },
     ],
   },

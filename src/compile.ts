@@ -1,4 +1,6 @@
 import { emitOnnx, type OnnxArtifact, type OnnxOptions } from "./backends/onnx/index.ts";
+import { emitWgslArtifact, type WgslArtifact } from "./backends/wgsl/artifact.ts";
+import type { WgslOptions } from "./backends/wgsl/index.ts";
 import { type ModelDefinition, type OptionValue, traceModel } from "./dsl/index.ts";
 import type { Graph, Model, WeightSource } from "./ir/graph.ts";
 import type { Registry } from "./ir/op.ts";
@@ -41,16 +43,29 @@ const pick = ({ set, registry, root }: LowerOptions) => ({
   ...(root !== undefined && { root }),
 });
 
-export interface CompileOptions extends LowerOptions, OnnxOptions {
+export interface OnnxCompileOptions extends LowerOptions, OnnxOptions {
   readonly target: "onnx";
 }
 
-export interface Compiled extends Lowered {
-  readonly artifact: OnnxArtifact;
+export interface WebGpuCompileOptions extends LowerOptions, WgslOptions {
+  readonly target: "webgpu";
+}
+
+export type CompileOptions = OnnxCompileOptions | WebGpuCompileOptions;
+
+export interface Compiled<Artifact> extends Lowered {
+  readonly artifact: Artifact;
 }
 
 /** Model to artefact in memory: pure, no file is touched. */
-export function compile(model: ModelDefinition | Graph, options: CompileOptions): Compiled {
+export function compile(model: ModelDefinition | Graph, options: OnnxCompileOptions): Compiled<OnnxArtifact>;
+export function compile(model: ModelDefinition | Graph, options: WebGpuCompileOptions): Compiled<WgslArtifact>;
+export function compile(
+  model: ModelDefinition | Graph,
+  options: CompileOptions,
+): Compiled<OnnxArtifact> | Compiled<WgslArtifact> {
   const lowered = lower(model, options);
-  return { ...lowered, artifact: emitOnnx(lowered.model, options) };
+  return options.target === "webgpu"
+    ? { ...lowered, artifact: emitWgslArtifact(lowered.model, options) }
+    : { ...lowered, artifact: emitOnnx(lowered.model, options) };
 }

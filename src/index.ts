@@ -13,6 +13,13 @@ export {
 } from "./backends/onnx/index.ts";
 export { nativeOps as onnxOps } from "./backends/onnx/native.ts";
 export {
+  emitWgslArtifact,
+  type Plan,
+  type PlannedTensor,
+  type TensorFile,
+  type WgslArtifact,
+} from "./backends/wgsl/artifact.ts";
+export {
   type DeviceProfile,
   describeKernels,
   emitWgsl,
@@ -27,6 +34,8 @@ export {
   type Lowered,
   type LowerOptions,
   lower,
+  type OnnxCompileOptions,
+  type WebGpuCompileOptions,
 } from "./compile.ts";
 export * from "./dsl/index.ts";
 export { type Builder, createBuilder, registryWith } from "./ir/builder.ts";

@@ -18,8 +18,9 @@ export interface Manifest {
   readonly tamis: string;
   readonly name: string;
   /** Absent where compilation was stopped before a target. */
-  readonly target?: "onnx";
+  readonly target?: "onnx" | "webgpu";
   readonly profile?: string;
+  /** Of onnx. */
   readonly opset?: number;
   readonly stoppedAfter?: string;
   /** The texts given to --pass, in order. */

@@ -1,4 +1,4 @@
-import { compileError, didYouMean, isProfile, type Profile, profiles } from "../index.ts";
+import { compileError, type DeviceProfile, didYouMean, isProfile, type Profile, profiles } from "../index.ts";
 
 const targets = ["reference", "onnx", "webgpu"] as const;
 export type Target = (typeof targets)[number];
@@ -16,6 +16,24 @@ export function readProfile(text: string | undefined): Profile {
   if (text === undefined) return "portable";
   if (isProfile(text)) return text;
   throw unknown("unknown-profile", "profile", text, profiles);
+}
+
+/** Devices that a webgpu artefact is written for. Software adapters have the same limits and other costs. */
+const devices = {
+  portable: { storageBuffers: 8, software: false },
+  software: { storageBuffers: 8, software: true },
+} as const satisfies Readonly<Record<string, DeviceProfile>>;
+
+export interface TargetDevice {
+  readonly profile: string;
+  readonly device: DeviceProfile;
+}
+
+/** The profile of --target webgpu; fails with `unknown-profile`. */
+export function readDevice(text: string | undefined): TargetDevice {
+  const profile = text ?? "portable";
+  if (Object.hasOwn(devices, profile)) return { profile, device: devices[profile as keyof typeof devices] };
+  throw unknown("unknown-profile", "profile of webgpu", profile, Object.keys(devices));
 }
 
 /** One of `known`; fails with `bad-option` and says which one may be meant. */

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import {
   compileError,
   emitOnnx,
+  emitWgslArtifact,
   formatType,
   type Graph,
   inputSymbols,
@@ -13,14 +14,15 @@ import {
   symbolsOf,
   type TensorData,
   type WeightSource,
+  type WgslArtifact,
 } from "../index.ts";
-import { writeFileAtomically, writeOnnx, writeSafetensors } from "../runtime/node/index.ts";
+import { writeFileAtomically, writeOnnx, writeSafetensors, writeWebGpu } from "../runtime/node/index.ts";
 import { describeFiles, type Manifest, manifestName, named, writeFolder } from "./artifact.ts";
 import { readChoice } from "./choice.ts";
 import { usageError } from "./failure.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
 import { registry } from "./registry.ts";
-import { runnerFiles } from "./runner.ts";
+import { onnxRunner, webGpuRunner } from "./runner.ts";
 import { print, printJson, progress, say, scaled } from "./terminal.ts";
 import { version } from "./version.ts";
 
@@ -40,12 +42,13 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
   if (output === undefined && options.stopAfter === undefined)
     throw usageError("required option '-o, --output <dir>' not specified");
   await using prepared = await prepare(text, options, { target: "onnx" });
-  if (prepared.target === "webgpu")
-    throw compileError("target-not-built", "a folder for the webgpu target is not written yet", {
-      help: "tamis run --target webgpu compiles and runs in one go; --target onnx writes a folder",
+  const { target } = prepared;
+  if (target === "reference")
+    throw compileError("bad-option", "the reference target has no artefact", { help: "use --target onnx or webgpu" });
+  if (target === "webgpu" && options.externalData !== undefined)
+    throw compileError("bad-option", "--external-data is an option of --target onnx", {
+      help: "the webgpu target always keeps weights in a file of their own",
     });
-  if (prepared.target !== "onnx")
-    throw compileError("bad-option", "the reference target has no artefact", { help: "use --target onnx" });
   if (output === undefined) {
     const ir = printGraph(prepared.model.graph, { locations: true, registry });
     return options.json === true ? printJson({ graph: ir, stoppedAfter: prepared.stoppedAfter }) : print(ir);
@@ -53,7 +56,7 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
   const manifest = await writeArtifact(prepared, output, options.pass ?? [], externalData);
   if (options.json === true) return printJson({ output, ...manifest });
   if (!prepared.weighted && prepared.stoppedAfter === undefined)
-    say("tamis: compiled without weights: the parameters are inputs of model.onnx (give --weights FILE)");
+    say("tamis: compiled without weights: the parameters are inputs of the model (give --weights FILE)");
   print(summary(output, manifest));
 }
 
@@ -63,18 +66,15 @@ async function writeArtifact(
   passes: readonly string[],
   externalData: "auto" | "always" | "never",
 ): Promise<Manifest> {
-  const { model, profile, stoppedAfter, loaded } = prepared;
+  const { model, stoppedAfter, loaded } = prepared;
   const steps = progress(`compile ${loaded.name}`, weightElements(model));
   const counted = { ...model, weights: countedWeights(model.weights, steps.advance) };
-  const artifact = stoppedAfter === undefined ? emitOnnx(counted, { profile, externalData }) : undefined;
+  const artifact = stoppedAfter === undefined ? emit(prepared, counted, externalData) : undefined;
   let written: Manifest | undefined;
   try {
     await writeFolder(folder, async (unfinished) => {
-      if (artifact !== undefined) {
-        await writeOnnx(artifact, join(unfinished, "model.onnx"));
-        for (const [name, contents] of runnerFiles(artifact, loaded.name))
-          await writeFileAtomically(join(unfinished, name), contents);
-      } else if (model.weights.size > 0)
+      if (artifact !== undefined) await writeFiles(artifact, loaded.name, unfinished);
+      else if (model.weights.size > 0)
         await writeSafetensors(join(unfinished, "weights.safetensors"), weightEntries(counted));
       await writeIr(unfinished, model.graph);
       written = manifestOf(prepared, passes, artifact, await describeFiles(unfinished));
@@ -84,6 +84,25 @@ async function writeArtifact(
     steps.stop();
   }
   return written as Manifest;
+}
+
+type Artifact = OnnxArtifact | WgslArtifact;
+
+const emit = (
+  { target, profile, device }: Prepared,
+  model: Model,
+  externalData: "auto" | "always" | "never",
+): Artifact =>
+  target === "webgpu"
+    ? emitWgslArtifact(model, { device: device.device, registry })
+    : emitOnnx(model, { profile, externalData });
+
+/** The target's own files and the runner module. */
+async function writeFiles(artifact: Artifact, name: string, folder: string): Promise<void> {
+  if (artifact.kind === "webgpu") await writeWebGpu(artifact, folder, version);
+  else await writeOnnx(artifact, join(folder, "model.onnx"));
+  const files = artifact.kind === "webgpu" ? webGpuRunner(artifact, name) : onnxRunner(artifact, name);
+  for (const [file, contents] of files) await writeFileAtomically(join(folder, file), contents);
 }
 
 /** model.ir, and its large constants beside it. */
@@ -96,18 +115,19 @@ async function writeIr(folder: string, graph: Graph): Promise<void> {
 }
 
 function manifestOf(
-  { loaded, model, profile, stoppedAfter, weighted }: Prepared,
+  { loaded, model, profile, device, stoppedAfter, weighted }: Prepared,
   passes: readonly string[],
-  artifact: OnnxArtifact | undefined,
+  artifact: Artifact | undefined,
   files: Manifest["files"],
 ): Manifest {
   const { graph } = model;
-  const holder = artifact === undefined ? "weights.safetensors" : "model.onnx";
+  const holder = artifact?.kind === "onnx" ? "model.onnx" : "weights.safetensors";
   return {
     format: 1,
     tamis: version,
     name: loaded.name,
-    ...(artifact && { target: "onnx", profile, opset: artifact.opset }),
+    ...(artifact?.kind === "onnx" && { target: "onnx", profile, opset: artifact.opset }),
+    ...(artifact?.kind === "webgpu" && { target: "webgpu", profile: device.profile }),
     ...(stoppedAfter !== undefined && { stoppedAfter }),
     passes: [...(loaded.artifact?.manifest.passes ?? []), ...passes],
     inputs: graph.inputs.map((value) => named(sourceName(value.producer), value)),
@@ -146,10 +166,15 @@ const weightEntries = ({ graph, weights }: Model) =>
     return source === undefined ? [] : [{ name: sourceName(node), source }];
   });
 
-function summary(folder: string, { name, profile, opset, inputs, outputs, files, stoppedAfter }: Manifest): string {
+function summary(folder: string, manifest: Manifest): string {
+  const { name, target, profile, opset, inputs, outputs, files, stoppedAfter } = manifest;
   const types = (values: Manifest["inputs"]): string => values.map((v) => `${v.name}: ${formatType(v)}`).join(", ");
   const title =
-    stoppedAfter === undefined ? `ONNX opset ${opset}, profile ${profile}` : `stopped after ${stoppedAfter}`;
+    stoppedAfter !== undefined
+      ? `stopped after ${stoppedAfter}`
+      : target === "webgpu"
+        ? `WebGPU, profile ${profile}`
+        : `ONNX opset ${opset}, profile ${profile}`;
   const shown = Object.entries(files).map(([file, { bytes }]) => `  ${file}  ${scaled(bytes, "B")}`);
   return [`${name}: ${title}`, `  ${types(inputs)} -> ${types(outputs)}`, `wrote ${folder}`, ...shown].join("\n");
 }

@@ -136,11 +136,16 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
 
   program
     .command("bench")
-    .description("how long compiling and running take")
-    .argument("[what]", "compile or run", "compile")
+    .description("how long compiling and running take, ours and others'")
+    .argument("[what]", "compile, run or peers", "compile")
+    .option("--only <words>", "peers: cases of these families or names, separated by commas")
+    .option("--peers <names>", "peers: of ours, jax, tfjs and ort, separated by commas")
+    .option("--rounds <n>", "peers: turns of each framework in each case")
+    .option("--budget <ms>", "peers: time of one framework in one case")
+    .option("--markdown <file>", "peers: writes the results into the marked part of this page")
     .option("--json", "one JSON document on standard output")
-    .addHelpText("after", example("tamis bench compile", "tamis bench run --json"))
-    .action(async (what, options) => (await import("./bench.ts")).benchCommand(what, options));
+    .addHelpText("after", example("tamis bench compile", "tamis bench run --json", "tamis bench peers --only gemm"))
+    .action(async (what, options) => exitWith(await (await import("./bench.ts")).benchCommand(what, options)));
 
   program
     .command("explain")

@@ -14,7 +14,7 @@ import {
   parametersOf,
   traceModel,
 } from "../index.ts";
-import { readProfile, readTarget, type Target } from "./choice.ts";
+import { readDevice, readProfile, readTarget, type Target, type TargetDevice } from "./choice.ts";
 import { diagnosticsOf } from "./failure.ts";
 import { userFrame } from "./importModel.ts";
 import { type LoadedModel, loadModel } from "./load.ts";
@@ -43,7 +43,10 @@ export interface Prepared extends AsyncDisposable {
   readonly source: Graph;
   readonly reports: readonly PassReport[];
   readonly target: Target;
+  /** Of onnx. */
   readonly profile: Profile;
+  /** Of webgpu. */
+  readonly device: TargetDevice;
   /** Every parameter of the source has contents. */
   readonly weighted: boolean;
   /** `trace` or the name of a pass, where compilation ends before the target. */
@@ -51,6 +54,7 @@ export interface Prepared extends AsyncDisposable {
 }
 
 export interface PrepareSettings {
+  /** Where neither the user nor the artefact names one. */
   readonly target: Target;
   /** Without the file that the model itself names, go on without weights. */
   readonly weightsOptional?: boolean;
@@ -58,12 +62,14 @@ export interface PrepareSettings {
 }
 
 export async function prepare(text: string, options: ModelOptions, settings: PrepareSettings): Promise<Prepared> {
-  const target = readTarget(options.target, settings.target);
-  const profile = readProfile(options.profile);
+  const asked = readTarget(options.target, settings.target);
   const restore = outputToErrors();
   try {
     const given = await readPasses(options.pass ?? []);
     const loaded = await loadModel(text);
+    const target = options.target === undefined ? (loaded.artifact?.manifest.target ?? asked) : asked;
+    const profile = readProfile(target === "webgpu" ? undefined : options.profile);
+    const device = readDevice(target === "webgpu" ? options.profile : undefined);
     const source = trace(loaded, options.set ?? []);
     const passes = stages(given, options.stopAfter, profile);
     const weights = await bindModelWeights(loaded, source, options, settings.weightsOptional === true);
@@ -81,6 +87,7 @@ export async function prepare(text: string, options: ModelOptions, settings: Pre
         loaded,
         target,
         profile,
+        device,
         ...lowered,
         weighted: parametersOf(source).every((node) => weights.sources.has(node.attrs["name"] as string)),
         ...(passes.stoppedAfter !== undefined && { stoppedAfter: passes.stoppedAfter }),

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { compileError, emitOnnx, emitWgsl, formatType, type Model, type TensorData, toNumbers } from "../index.ts";
 import {
+  createFolderSession,
   createOrtSession,
   createReferenceSession,
   createWebGpuSession,
@@ -77,28 +78,31 @@ async function openSession(
 ): Promise<Opened> {
   if (target === "reference")
     return { session: await createReferenceSession(model, { registry }), adapter: "reference interpreter, f64" };
-  if (target === "webgpu") return openWebGpuSession(model);
+  const changed = [options.pass, options.set, options.weights, options.profile, options.stopAfter].some(
+    (option) => option !== undefined,
+  );
+  const artifact = changed ? undefined : loaded.artifact;
+  if (target === "webgpu")
+    return openWebGpuSession(model, artifact?.manifest.target === "webgpu" ? artifact.folder : undefined);
   // After the session: without onnxruntime-node, making one says how to get it.
   const named = async (session: Session): Promise<Opened> => ({
     session,
     adapter: `ONNX Runtime ${await ortVersion()} ${provider}`,
   });
   const settings = { provider, ...(threads === undefined ? {} : { threads }) };
-  const { artifact } = loaded;
-  const changed = [options.pass, options.set, options.weights, options.profile, options.stopAfter].some(
-    (option) => option !== undefined,
-  );
-  if (artifact?.manifest.target !== "onnx" || changed)
+  if (artifact?.manifest.target !== "onnx")
     return named(await createOrtSession(emitOnnx(model, { profile, externalData: "always" }), settings));
   await checkFiles(artifact.folder, artifact.manifest, []);
   return named(await createOrtSession(join(artifact.folder, "model.onnx"), settings));
 }
 
-async function openWebGpuSession(model: Model): Promise<Opened> {
+async function openWebGpuSession(model: Model, folder: string | undefined): Promise<Opened> {
   const opened = await openWebGpu();
   try {
-    const program = emitWgsl(model, { device: deviceProfile(opened), registry });
-    const session = await createWebGpuSession(program, model.weights, opened);
+    const session =
+      folder === undefined
+        ? await createWebGpuSession(emitWgsl(model, { device: deviceProfile(opened), registry }), model.weights, opened)
+        : await createFolderSession(folder, opened);
     const dispose = async (): Promise<void> => {
       await session.dispose();
       opened.close();

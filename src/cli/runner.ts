@@ -1,4 +1,4 @@
-import type { DType, OnnxArtifact, OnnxValue } from "../index.ts";
+import { allocate, type DType, type OnnxArtifact, type TensorType, type WgslArtifact } from "../index.ts";
 import { version } from "./version.ts";
 
 /** The JavaScript array and the ONNX Runtime name of a dtype that can cross a model's border. */
@@ -17,31 +17,65 @@ const borderTypes: Partial<Record<DType, { readonly array: string; readonly ort:
   bool: { array: "Uint8Array", ort: "bool" },
 };
 
+type Files = readonly (readonly [name: string, contents: string])[];
+type Typed = TensorType & { readonly name: string };
+
 /** A module beside model.onnx that runs it: `NAME.js`, its types, and the package.json that makes it an ES module. */
-export function runnerFiles(artifact: OnnxArtifact, modelName: string): readonly (readonly [string, string])[] {
-  if ([...artifact.inputs, ...artifact.outputs].some(({ type }) => borderTypes[type.dtype] === undefined)) return [];
-  const name = modelName.replace(/[^\w.-]/g, "-").replace(/^[.-]+/, "") || "model";
+export function onnxRunner({ inputs, outputs }: OnnxArtifact, modelName: string): Files {
+  if ([...inputs, ...outputs].some(({ type }) => borderTypes[type.dtype] === undefined)) return [];
+  const typed = ({ name, type }: OnnxArtifact["inputs"][number]): Typed => ({ name, ...type });
+  const [given, made] = [inputs.map(typed), outputs.map(typed)];
+  const arrayOf = (dtype: DType): string => borderTypes[dtype]?.array as string;
+  return moduleFiles(modelName, onnxSource(given), `${valueTypes(given, made, arrayOf)}\n${onnxFunctions}`);
+}
+
+/** A module beside plan.json that runs it in a browser, in the same form. */
+export function webGpuRunner({ program: { inputs, outputs } }: WgslArtifact, modelName: string): Files {
+  const arrayOf = (dtype: DType): string => allocate(dtype, 0).constructor.name;
+  return moduleFiles(
+    modelName,
+    webGpuSource,
+    `${webGpuImports}${valueTypes(inputs, outputs, arrayOf)}\n${webGpuFunctions}`,
+  );
+}
+
+function moduleFiles(modelName: string, source: string, types: string): Files {
+  const name = moduleName(modelName);
   const described = { private: true, type: "module", main: `./${name}.js`, types: `./${name}.d.ts` };
   return [
-    [`${name}.js`, runnerSource(artifact)],
-    [`${name}.d.ts`, runnerTypes(artifact, modelName)],
+    [`${name}.js`, source],
+    [`${name}.d.ts`, `// Written by tamis ${version}.\n${types}`],
     ["package.json", `${JSON.stringify(described, null, 2)}\n`],
   ];
 }
 
+const longestName = 64; // characters; file systems allow 255 bytes
+const reservedNames = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i; // of Windows
+
+/** A model's name as that of a file, on every system and whatever it holds. */
+export function moduleName(modelName: string): string {
+  const name = modelName
+    .replace(/[^A-Za-z0-9_.-]/g, "-")
+    .replace(/^[.-]+/, "")
+    .slice(0, longestName)
+    .replace(/[.]+$/, "");
+  if (name === "") return "model";
+  return reservedNames.test(name) ? `model-${name}` : name;
+}
+
 const imports = ['import { fileURLToPath } from "node:url";', 'import ort from "onnxruntime-node";'].join("\n");
 
-function runnerSource({ inputs }: OnnxArtifact): string {
+// Names stand in JSON texts alone, and in lists of pairs: a literal { "__proto__": x } would set a prototype.
+function onnxSource(inputs: readonly Typed[]): string {
   const rows = inputs.map(
-    ({ name, type }) =>
-      `  ${JSON.stringify(name)}: { type: ${JSON.stringify(borderTypes[type.dtype]?.ort)}, shape: ${JSON.stringify(type.shape)} },`,
+    ({ name, dtype, shape }) => `  ${JSON.stringify([name, { type: borderTypes[dtype]?.ort, shape }])},`,
   );
   return `// Written by tamis ${version}: runs the model.onnx beside it with ONNX Runtime (npm install onnxruntime-node).
 ${imports}
 
-const inputs = {
+const inputs = [
 ${rows.join("\n")}
-};
+];
 const path = fileURLToPath(new URL("model.onnx", import.meta.url));
 let session;
 
@@ -53,13 +87,12 @@ export function load(options = {}) {
 
 /** Runs the model once. A shape may be left out where at most one of its sizes is open. */
 export async function run(given) {
-  const feeds = {};
-  for (const [name, { type, shape }] of Object.entries(inputs)) {
-    const value = given[name];
+  const feeds = inputs.map(([name, { type, shape }]) => {
+    const value = Object.hasOwn(given, name) ? given[name] : undefined;
     if (value === undefined) throw new TypeError(\`input \${name} (\${type}[\${shape.join(",")}]) is missing\`);
-    feeds[name] = new ort.Tensor(type, value.data, value.shape ?? completed(name, shape, value.data.length));
-  }
-  const results = await (await load()).run(feeds);
+    return [name, new ort.Tensor(type, value.data, value.shape ?? completed(name, shape, value.data.length))];
+  });
+  const results = await (await load()).run(Object.fromEntries(feeds));
   return Object.fromEntries(Object.entries(results).map(([name, { data, dims }]) => [name, { data, shape: dims }]));
 }
 
@@ -72,29 +105,43 @@ function completed(name, shape, elements) {
 `;
 }
 
-function runnerTypes({ inputs, outputs }: OnnxArtifact, modelName: string): string {
-  const field = (value: OnnxValue, optional: boolean): string => {
-    const { array } = borderTypes[value.type.dtype] as { readonly array: string };
-    return `  /** ${value.type.dtype}[${value.type.shape.join(",")}] */
-  readonly ${JSON.stringify(value.name)}: { readonly data: ${array}; readonly shape${optional ? "?" : ""}: ${shapeType(value)} };`;
-  };
-  return `// Written by tamis ${version}.
+const webGpuSource = `// Written by tamis ${version}: runs the files beside it with WebGPU, in a browser.
+import { loadModel } from "tamis/browser";
 
-/** Inputs of ${modelName}. Row-major. */
+/** Loads the model: onProgress hears of bytes as they arrive, device is one to share, signal gives up. */
+export const load = (options) => loadModel(new URL("./", import.meta.url), options);
+`;
+
+function valueTypes(inputs: readonly Typed[], outputs: readonly Typed[], arrayOf: (dtype: DType) => string): string {
+  const field = ({ name, dtype, shape }: Typed, optional: boolean): string => {
+    const sizes = shape.map((dim) => (typeof dim === "number" ? dim : "number")).join(", ");
+    return `  /** ${dtype}[${shape.join(",")}] */
+  readonly ${JSON.stringify(name)}: { readonly data: ${arrayOf(dtype)}; readonly shape${optional ? "?" : ""}: readonly [${sizes}] };`;
+  };
+  return `
+/** Row-major. */
 export interface Inputs {
 ${inputs.map((value) => field(value, true)).join("\n")}
 }
 export interface Outputs {
 ${outputs.map((value) => field(value, false)).join("\n")}
 }
+`;
+}
 
-/** Loads the model; run() does so by itself. Options are those of ONNX Runtime's InferenceSession.create. */
+const onnxFunctions = `/** Loads the model; run() does so by itself. Options are those of ONNX Runtime's InferenceSession.create. */
 export declare function load(options?: object): Promise<unknown>;
 
 /** Runs the model once. A shape may be left out where at most one of its sizes is open. */
 export declare function run(inputs: Inputs): Promise<Outputs>;
 `;
+
+const webGpuImports = 'import type { BrowserModel, LoadOptions } from "tamis/browser";\n';
+const webGpuFunctions = `export interface Model extends Omit<BrowserModel, "run"> {
+  /** Runs the model once. A shape may be left out where at most one of its sizes is open. */
+  run(inputs: Inputs): Promise<Outputs>;
 }
 
-const shapeType = ({ type }: OnnxValue): string =>
-  `readonly [${type.shape.map((dim) => (typeof dim === "number" ? dim : "number")).join(", ")}]`;
+/** Loads the model: onProgress hears of bytes as they arrive, device is one to share, signal gives up. */
+export declare function load(options?: LoadOptions): Promise<Model>;
+`;

@@ -11,6 +11,8 @@ export { createReferenceSession, type ReferenceSessionOptions } from "./referenc
 export { openSafetensors, type SafetensorsEntry, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export { type InputSpec, parseInput, readTensor, readTensors, tensorFromNested } from "./tensorFiles.ts";
 export { type NodeDevice, openWebGpu } from "./webgpuDevice.ts";
+export { createFolderSession } from "./webgpuArtifact.ts";
 export { createWebGpuSession, deviceProfile } from "./webgpuSession.ts";
 export { type BindOptions, bindWeights, loadWeights, type OpenWeights } from "./weights.ts";
 export { writeOnnx } from "./writeOnnx.ts";
+export { writeWebGpu } from "./writeWebGpu.ts";

@@ -11,9 +11,9 @@ import {
 import type { WeightSource } from "../../ir/graph.ts";
 import { pack } from "../../ir/packing.ts";
 import { bytesOf, type DType, dtypes, type TensorData } from "../../ir/type.ts";
-import { insideFolder, openFile, readBytes, startOf, writeAtomically } from "./files.ts";
+import { type ByteReader, insideFolder, openFile, readBytes, startOf, writeAtomically } from "./files.ts";
 import { chunkBytes, countElements, packedSource } from "./packedSource.ts";
-import { metadataName, parseHeader, parseObject, quoted, safetensorsNames } from "./safetensorsHeader.ts";
+import { type Header, metadataName, parseHeader, parseObject, quoted, safetensorsNames } from "./safetensorsHeader.ts";
 
 /** A safetensors checkpoint of one file or of several shards; holds its files open until it is closed. */
 export interface SafetensorsFile {
@@ -37,17 +37,8 @@ const prefixBytes = 8; // the header's length as a little-endian u64
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const file = await openFile(path);
   try {
-    if (file.size < prefixBytes) throw truncated(path, prefixBytes, file.size);
-    const prefix = Buffer.alloc(prefixBytes);
-    await file.read(prefix, 0);
-    const length = prefix.readBigUInt64LE();
-    if (length > headerLimit)
-      throw fail(path, "weights-header", `the header claims ${length} bytes, more than the ${headerLimit} allowed`);
-    const dataStart = prefixBytes + Number(length);
-    if (dataStart > file.size) throw truncated(path, dataStart, file.size);
-    const headerBytes = Buffer.alloc(Number(length));
-    await file.read(headerBytes, prefixBytes);
-    const { metadata, entries } = parseHeader(decodeText(headerBytes, path), path, file.size - dataStart);
+    const { header, dataStart } = await readHeader(file);
+    const { metadata, entries } = header;
     const tensors = new Map<string, WeightSource>();
     for (const { name, dtype, shape, begin } of entries)
       tensors.set(
@@ -59,6 +50,22 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     await file.close();
     throw error;
   }
+}
+
+/** The header of an open file, and the byte at which its data begins. Fails as `openSafetensors` does. */
+export async function readHeader(file: ByteReader): Promise<{ readonly header: Header; readonly dataStart: number }> {
+  const { path, size } = file;
+  if (size < prefixBytes) throw truncated(path, prefixBytes, size);
+  const prefix = Buffer.alloc(prefixBytes);
+  await file.read(prefix, 0);
+  const length = prefix.readBigUInt64LE();
+  if (length > headerLimit)
+    throw fail(path, "weights-header", `the header claims ${length} bytes, more than the ${headerLimit} allowed`);
+  const dataStart = prefixBytes + Number(length);
+  if (dataStart > size) throw truncated(path, dataStart, size);
+  const headerBytes = Buffer.alloc(Number(length));
+  await file.read(headerBytes, prefixBytes);
+  return { header: parseHeader(decodeText(headerBytes, path), path, size - dataStart), dataStart };
 }
 
 function decodeText(bytes: Uint8Array, path: string): string {
