@@ -5,6 +5,7 @@ import { evaluateExact } from "../ir/evaluate/index.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { TensorData } from "../ir/type.ts";
 import { createOrtSession } from "../runtime/node/ort.ts";
+import { deviceProfile } from "../runtime/node/webgpuSession.ts";
 import { createProgramSession } from "../runtime/webgpu/program.ts";
 import { closeJudgeDevice, judgeDevice } from "./judgeDevice.ts";
 import { randomGraph, shrinkGraph } from "./randomGraph.ts";
@@ -102,10 +103,10 @@ async function runOnnx(graph: Graph, inputs: Inputs): Promise<Results> {
 }
 
 async function runWebGpu(graph: Graph, inputs: Inputs): Promise<Results> {
-  const { device, adapter } = await judgeDevice();
-  const { maxStorageBuffersPerShaderStage: storageBuffers } = device.limits;
-  const program = emitWgsl({ graph, weights: new Map() }, { device: { storageBuffers, software: adapter.software } });
-  await using session = await createProgramSession(device, program, new Map());
+  const judge = await judgeDevice();
+
+  const program = emitWgsl({ graph, weights: new Map() }, { device: deviceProfile(judge) });
+  await using session = await createProgramSession(judge.device, program, new Map());
   return await session.run(inputs);
 }
 

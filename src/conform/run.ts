@@ -8,6 +8,7 @@ import type { WeightSource } from "../ir/graph.ts";
 import { type TensorData, toNumbers } from "../ir/type.ts";
 import { createOrtSession } from "../runtime/node/ort.ts";
 import { openSafetensors } from "../runtime/node/safetensors.ts";
+import { deviceProfile } from "../runtime/node/webgpuSession.ts";
 import { createProgramSession } from "../runtime/webgpu/program.ts";
 import { type BuiltCase, type Component, Settings, type VectorCase } from "./component.ts";
 import { attentionComponents } from "./components/attention.ts";
@@ -187,12 +188,9 @@ async function runOnnx({ graph, inputs, parameters }: BuiltCase): Promise<Result
 }
 
 async function runWebGpu({ graph, inputs, parameters }: BuiltCase): Promise<Results> {
-  const { device: gpu, adapter } = await judgeDevice();
-  const program = emitWgsl(
-    { graph, weights: new Map() },
-    { device: { storageBuffers: gpu.limits.maxStorageBuffersPerShaderStage, software: adapter.software } },
-  );
-  await using session = await createProgramSession(gpu, program, parameters);
+  const judge = await judgeDevice();
+  const program = emitWgsl({ graph, weights: new Map() }, { device: deviceProfile(judge) });
+  await using session = await createProgramSession(judge.device, program, parameters);
   return await session.run(inputs);
 }
 

@@ -60,7 +60,7 @@ export class ShaderWriter {
     for (const { name, register, elements } of writesOf(kernel))
       this.#buffers.set(name, { buffer: name, elements, register, access: "write" });
     for (const { buffer, elements } of this.#buffers.values())
-      if (divideDims(elements, lanes) === undefined) this.singles.add(buffer);
+      if (elements === 0 || divideDims(elements, lanes) === undefined) this.singles.add(buffer);
     this.printer = new Printer({
       size: (dim) => this.size(dim),
       load: (e, index) => {
