@@ -1,0 +1,183 @@
+// Workers as child processes, and rounds over them: one computes at a time, in turns, so that other load meets all.
+import { type ChildProcess, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { compareTensors, tolerance } from "../../src/conform/tolerance.ts";
+import { type Case, termsOf } from "./cases.ts";
+import { operandsOf } from "./operands.ts";
+import {
+  decodeOutput,
+  type Failure,
+  type Introduction,
+  type Reply,
+  type Request,
+  type Results,
+  type Times,
+} from "./protocol.ts";
+import { referenceOf } from "./reference.ts";
+
+export const peerNames = ["ours", "jax", "tfjs", "ort"] as const;
+export type PeerName = (typeof peerNames)[number];
+
+export interface Worker extends Introduction {
+  readonly name: PeerName;
+  ask(request: Request): Promise<Reply>;
+  end(): Promise<void>;
+}
+
+/** Starts a peer's worker; fails with its reason where it cannot open a device or its package. */
+export async function startWorker(name: PeerName, environment: Readonly<Record<string, string>>): Promise<Worker> {
+  const script = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
+  const child = spawn(process.execPath, ["--import", "tsx", script], {
+    env: { ...process.env, ...environment },
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  const said: string[] = [];
+  child.stderr.setEncoding("utf8").on("data", (text: string) => void said.push(text));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async (): Promise<Reply> => {
+    const { value, done } = await lines.next();
+    if (done) return { error: `its process ended: ${lastWords(said.join(""))}` };
+    return JSON.parse(value) as Reply;
+  };
+  const introduction = await next();
+  if (!("peer" in introduction)) {
+    child.kill();
+    throw new Error("error" in introduction ? introduction.error : "it did not introduce itself");
+  }
+  return {
+    ...introduction,
+    name,
+    ask(request) {
+      child.stdin.write(`${JSON.stringify(request)}\n`);
+      return next();
+    },
+    end: () => ended(child),
+  };
+}
+
+/** The line that names an error, or the last one. */
+function lastWords(text: string): string {
+  const lines = text.trim().split("\n");
+  return lines.findLast((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? "";
+}
+
+const patienceMs = 3000; // for a process that was asked to end
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null) return;
+  const gone = new Promise<void>((resolve) => void child.once("exit", () => resolve()));
+  child.stdin?.end(`${JSON.stringify({ ask: "end" } satisfies Request)}\n`);
+  const impatience = setTimeout(() => child.kill("SIGKILL"), patienceMs);
+  await gone;
+  clearTimeout(impatience);
+}
+
+/** What became of one peer in one case. */
+export type Outcome =
+  | {
+      readonly status: "measured";
+      readonly medianMs: number;
+      readonly leastMs: number;
+      readonly rounds: readonly number[];
+    }
+  /** Computed, but not the reference's result. */
+  | { readonly status: "wrong"; readonly reason: string }
+  /** Cannot compute the case. */
+  | { readonly status: "refused"; readonly reason: string };
+
+export interface CaseResult {
+  readonly case: Case;
+  readonly outcomes: ReadonlyMap<PeerName, Outcome>;
+}
+
+export interface Effort {
+  readonly rounds: number;
+  /** Time of one peer in one case, over all rounds. */
+  readonly budgetMs: number;
+}
+
+/** Checks every worker's results against the reference, then times those that are right, in turns. */
+export async function measureCase(wanted: Case, workers: readonly Worker[], effort: Effort): Promise<CaseResult> {
+  const reference = await referenceOf(wanted.task, await operandsOf(wanted));
+  const outcomes = new Map<PeerName, Outcome>();
+  const able: Contestant[] = [];
+  for (const worker of workers) {
+    const reply = (await worker.ask({ ask: "prepare", name: wanted.name })) as Results | Failure;
+    const fault = "error" in reply ? reply.error : faultOf(wanted, reply, reference);
+    if (fault !== undefined) {
+      outcomes.set(worker.name, { status: "error" in reply ? "refused" : "wrong", reason: fault });
+      continue;
+    }
+    const [first = 1] = await timesOf(worker, 1);
+    able.push({ worker, ...shareOf(first, effort), rounds: [], all: [] });
+  }
+  for (let round = 0; round < effort.rounds; round++)
+    for (const { worker, times, turns, rounds, all } of able) {
+      if (round >= turns) continue;
+      const taken = await timesOf(worker, times);
+      rounds.push(median(taken));
+      all.push(...taken);
+    }
+  for (const { worker, rounds, all } of able)
+    outcomes.set(worker.name, { status: "measured", medianMs: median(rounds), leastMs: Math.min(...all), rounds });
+  return { case: wanted, outcomes: new Map(workers.map(({ name }) => [name, outcomes.get(name) as Outcome])) };
+}
+
+interface Contestant {
+  readonly worker: Worker;
+  /** Runs of one round. */
+  readonly times: number;
+  /** Rounds that it takes part in, from the first on. */
+  readonly turns: number;
+  /** Median of each round, and every run. */
+  readonly rounds: number[];
+  readonly all: number[];
+}
+
+const mostTimes = 1000;
+const fewestTurns = 3;
+
+/** How a budget is spent by a peer whose run takes this long. */
+export function shareOf(
+  runMs: number,
+  { rounds, budgetMs }: Effort,
+): { readonly times: number; readonly turns: number } {
+  const runs = budgetMs / Math.max(runMs, 0.001);
+  return {
+    times: Math.min(mostTimes, Math.max(1, Math.round(runs / rounds))),
+    turns: Math.min(rounds, Math.max(fewestTurns, Math.ceil(runs))),
+  };
+}
+
+async function timesOf(worker: Worker, times: number): Promise<readonly number[]> {
+  const reply = (await worker.ask({ ask: "run", times })) as Times | Failure;
+  if ("error" in reply) throw new Error(`${worker.name} stopped: ${reply.error}`);
+  return reply.times;
+}
+
+/** Why results are not the reference's; undefined where they are. */
+function faultOf(wanted: Case, { outputs }: Results, reference: readonly Float64Array[]): string | undefined {
+  if (outputs.length !== reference.length) return `${outputs.length} results, wanted ${reference.length}`;
+  const allowed = tolerance("f32", { target: "webgpu", terms: termsOf(wanted.task) });
+  for (const [i, output] of outputs.entries()) {
+    const values = decodeOutput(output);
+    const expected = reference[i] as Float64Array;
+    const shape = [expected.length];
+    const { ok, message } = compareTensors(
+      { dtype: "f32", shape: [values.length], values },
+      { dtype: "f32", shape, values: expected },
+      allowed,
+    );
+    if (!ok) return `result ${i}: ${message}`;
+  }
+  return undefined;
+}
+
+export const median = (values: readonly number[]): number => {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] ?? NaN)
+    : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
+};
