@@ -1,43 +1,29 @@
 import type { WgslProgram } from "../../backends/wgsl/index.ts";
-import { compileError } from "../../ir/diagnostic.ts";
-import type { WeightSource } from "../../ir/graph.ts";
-import type { TensorData } from "../../ir/type.ts";
-import { createProgramSession, type ProgramSession } from "../webgpu/program.ts";
+import type { Weights } from "../webgpu/parameters.ts";
+import { createProgramSession, type ProgramOptions, type ProgramSession } from "../webgpu/program.ts";
 import { type NodeDevice, openWebGpu } from "./webgpuDevice.ts";
 
 /**
- * Runs a WebGPU program on the best adapter of this machine; reads every weight and uploads it. Without a device of the
- * caller's it opens one and closes it when disposed of. Fails with `no-adapter` and `missing-weights`.
+ * Runs a WebGPU program on the best adapter of this machine; weights are read and uploaded chunk by chunk, and again on
+ * another device if the first is lost. Without a device of the caller's it opens one and closes it when disposed of.
+ * Fails with `no-adapter`, and as `createProgramSession` does.
  */
 export async function createWebGpuSession(
   program: WgslProgram,
-  weights: ReadonlyMap<string, WeightSource>,
+  weights: Weights,
   given?: NodeDevice,
+  options: Pick<ProgramOptions, "donate" | "onProgress"> = {},
 ): Promise<ProgramSession> {
   const opened = given ?? (await openWebGpu());
+  const close = given === undefined ? () => opened.close() : undefined;
   try {
-    const contents = new Map<string, TensorData>();
-    for (const { name } of program.parameters) {
-      const source = weights.get(name);
-      if (source === undefined) throw compileError("missing-weights", `no contents for parameter ${name}`);
-      contents.set(name, { ...(await source.read()), shape: source.type.shape });
-    }
-    const session = await createProgramSession(opened.device, program, contents);
-    if (given !== undefined) return session;
-    const dispose = async (): Promise<void> => {
-      await session.dispose();
-      opened.close();
-    };
-    return {
-      ...session,
-      get memory() {
-        return session.memory;
-      },
-      dispose,
-      [Symbol.asyncDispose]: dispose,
-    };
+    return await createProgramSession(opened.device, program, weights, {
+      ...options,
+      reopen: async () => ({ device: await opened.reopen() }),
+      ...(close && { close }),
+    });
   } catch (error) {
-    if (given === undefined) opened.close();
+    close?.();
     throw error;
   }
 }
@@ -46,4 +32,8 @@ export async function createWebGpuSession(
 export const deviceProfile = ({ device, adapter }: NodeDevice) => ({
   storageBuffers: device.limits.maxStorageBuffersPerShaderStage,
   software: adapter.software,
+  subgroupsOfFour:
+    device.features.has("subgroups") &&
+    device.adapterInfo.subgroupMinSize === 4 &&
+    device.adapterInfo.subgroupMaxSize === 4,
 });

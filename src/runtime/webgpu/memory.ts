@@ -2,6 +2,8 @@
 
 import type { WgslProgram } from "../../backends/wgsl/index.ts";
 import { evaluateDim } from "../../ir/dim.ts";
+import { type Course, chartCourse, plainTerms } from "./course.ts";
+import { bytesPerWord } from "./words.ts";
 
 export interface Placement {
   readonly offset: number;
@@ -19,42 +21,30 @@ export interface MemoryPlan {
   readonly lowerBound: number;
 }
 
-const alignment = 256; // bytes; WebGPU's minStorageBufferOffsetAlignment
-const bytesPerElement = 4;
+interface Block {
+  readonly name: string;
+  readonly size: number;
+  readonly padded: number;
+  /** Steps at which it is alive, both included; -1 before the first. */
+  readonly first: number;
+  readonly last: number;
+}
 
-/** Places inputs, outputs and intermediates for given symbol values; parameters and constants lie elsewhere. */
-export function planMemory(program: WgslProgram, symbols: ReadonlyMap<string, number>): MemoryPlan {
-  const apart = new Set([...program.parameters, ...program.constants].map((v) => v.buffer));
-  const end = program.dispatches.length;
-  const life = new Map<string, { first: number; last: number }>();
-  const live = (name: string, from: number, to: number) => {
-    const known = life.get(name);
-    life.set(name, { first: Math.min(known?.first ?? from, from), last: Math.max(known?.last ?? to, to) });
-  };
-  for (const { buffer } of program.inputs) live(buffer, -1, 0);
-  program.dispatches.forEach(({ buffers }, at) => {
-    for (const name of buffers) if (!apart.has(name)) live(name, at, at);
-  });
-  for (const { buffer } of program.outputs) if (!apart.has(buffer)) live(buffer, end, end);
-  const blocks = program.buffers
-    .filter(({ name }) => life.has(name))
-    .map(({ name, elements }) => {
-      const size = Math.max(1, evaluateDim(elements, symbols)) * bytesPerElement;
-      return {
-        name,
-        size,
-        padded: Math.ceil(size / alignment) * alignment,
-        ...(life.get(name) as { first: number; last: number }),
-      };
-    });
-  let lowerBound = 0;
-  for (let at = -1; at <= end; at++)
-    lowerBound = Math.max(
-      lowerBound,
-      blocks.reduce((sum, b) => sum + (b.first <= at && at <= b.last ? b.padded : 0), 0),
-    );
+const alignment = 256; // bytes; WebGPU's minStorageBufferOffsetAlignment
+
+/**
+ * Places what lives in the arena for given symbol values: intermediates, and inputs and outputs that come from and go to
+ * host memory. Parameters, constants and the course's slots lie elsewhere.
+ */
+export function planMemory(
+  program: WgslProgram,
+  symbols: ReadonlyMap<string, number>,
+  course: Course = chartCourse(program, plainTerms(program)),
+): MemoryPlan {
+  const blocks = blocksOf(program, symbols, course);
+  const lowerBound = mostAlive(blocks, course.steps.length);
   // Largest first, each at the lowest place that no block alive at the same time holds.
-  const placed: ((typeof blocks)[number] & { offset: number })[] = [];
+  const placed: (Block & { readonly offset: number })[] = [];
   for (const block of blocks.toSorted((a, b) => b.padded - a.padded || a.first - b.first)) {
     const rivals = placed
       .filter((p) => p.first <= block.last && block.first <= p.last)
@@ -68,8 +58,46 @@ export function planMemory(program: WgslProgram, symbols: ReadonlyMap<string, nu
   }
   return {
     placements: new Map(placed.map(({ name, offset, size }) => [name, { offset, size }])),
-    planned: placed.reduce((most, p) => Math.max(most, p.offset + p.padded), alignment),
+    planned: placed.reduce((most, p) => Math.max(most, p.offset + p.padded), 0),
     naive: blocks.reduce((sum, b) => sum + b.padded, 0),
     lowerBound,
   };
+}
+
+function blocksOf(program: WgslProgram, symbols: ReadonlyMap<string, number>, course: Course): readonly Block[] {
+  const elsewhere = new Set([...program.parameters, ...program.constants].map((v) => v.buffer));
+  for (const name of course.slots.keys()) elsewhere.add(name);
+  const life = new Map<string, { readonly first: number; readonly last: number }>();
+  const live = (name: string, at: number) => {
+    if (elsewhere.has(name)) return;
+    const known = life.get(name);
+    life.set(name, { first: Math.min(known?.first ?? at, at), last: Math.max(known?.last ?? at, at) });
+  };
+  const end = course.steps.length;
+  course.steps.forEach(({ touches }, at) => {
+    for (const name of touches) live(name, at);
+  });
+  for (const { buffer } of course.outputs) live(buffer, end);
+  // An input is there from the start; one that nothing reads needs no place.
+  for (const { buffer } of program.inputs) if (life.has(buffer)) live(buffer, -1);
+  return [...life].map(([name, span]) => {
+    const size = Math.max(1, evaluateDim(course.elements.get(name) ?? 0, symbols)) * bytesPerWord;
+    return { name, size, padded: Math.ceil(size / alignment) * alignment, ...span };
+  });
+}
+
+/** Bytes alive at the fullest step. */
+function mostAlive(blocks: readonly Block[], steps: number): number {
+  const change = new Array<number>(steps + 3).fill(0); // by step, from -1 on
+  for (const { padded, first, last } of blocks) {
+    change[first + 1] = (change[first + 1] as number) + padded;
+    change[last + 2] = (change[last + 2] as number) - padded;
+  }
+  let alive = 0;
+  let most = 0;
+  for (const bytes of change) {
+    alive += bytes;
+    most = Math.max(most, alive);
+  }
+  return most;
 }
