@@ -94,7 +94,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .option("--bind <symbol=size>", "size of a symbol in random inputs; 1 where not given; repeatable", append)
     .option("--repeat <n>", "run this often and report the times", "1")
     .option("--threads <n>", "threads of one operator")
-    .option("--profile-kernels", "time of each kernel")
+    .option("--profile-kernels", "time of each kernel on the device (--target webgpu), with --repeat the median")
     .option("--output <dir>", "folder for outputs of more than 4096 elements (with --json)")
     .option("--save <file>", "all outputs as .safetensors")
     .option("--json", "one JSON document on standard output")

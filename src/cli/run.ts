@@ -8,12 +8,14 @@ import {
   deviceProfile,
   openWebGpu,
   ortVersion,
+  type ProgramSession,
   type Session,
   writeSafetensors,
 } from "../runtime/node/index.ts";
 import { checkFiles, makeFolder } from "./artifact.ts";
 import { readBindings, readChoice, readCount } from "./choice.ts";
 import { readInputs } from "./inputs.ts";
+import { kernelTable, timeKernels } from "./kernelTimes.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
 import { registry } from "./registry.ts";
 import { out, print, printJson, progress } from "./terminal.ts";
@@ -38,28 +40,35 @@ export async function runCommand(text: string, options: RunOptions): Promise<voi
   const repeat = readCount("repeat", options.repeat, 1);
   const threads = options.threads === undefined ? undefined : readCount("threads", options.threads, 1);
   const sizes = readBindings(options.bind);
-  if (options.profileKernels === true)
-    throw compileError("not-available", "--profile-kernels is not built yet; --repeat times whole runs");
   await using prepared = await prepare(text, options, { target: "onnx" });
   const { target, loaded } = prepared;
   if (target !== "onnx" && provider !== "cpu")
     throw compileError("bad-option", `the ${target} target has no provider ${provider}`, {
       help: "providers are those of --target onnx",
     });
+  if (options.profileKernels === true && target !== "webgpu")
+    throw compileError("not-available", `the ${target} target does not time its kernels, --repeat times whole runs`, {
+      help: "--target webgpu --profile-kernels does",
+    });
   if (!prepared.weighted)
     throw compileError("missing-weights", `model ${loaded.name} has parameters but no weights`, {
       help: "give --weights FILE, or --weights random:1 to see that it runs",
     });
-  const { session, adapter } = await openSession(prepared, options, provider, threads);
+  const { session, adapter, profiled } = await openSession(prepared, options, provider, threads);
   await using _open = session;
   const inputs = await readInputs(session.inputs, { texts: options.input ?? [], pictures: loaded.pictures, sizes });
   const { outputs, timesMs } = await timed(session, inputs, repeat, loaded.name);
+  const kernels =
+    options.profileKernels === true && profiled !== undefined ? await timeKernels(profiled, inputs, repeat) : undefined;
   if (options.save !== undefined) await writeSafetensors(options.save, entriesOf(outputs));
-  if (options.json === true)
-    return printJson({ target, adapter, outputs: await jsonOutputs(outputs, options.output), timesMs });
+  if (options.json === true) {
+    const written = await jsonOutputs(outputs, options.output);
+    return printJson({ target, adapter, outputs: written, timesMs, ...(kernels && { kernels }) });
+  }
   if (options.output !== undefined) await writeOutputs(outputs, options.output);
   print(out.dim(`${loaded.name} on ${adapter}`));
   for (const [name, contents] of Object.entries(outputs)) print(outputText(name, contents, loaded.labels));
+  if (kernels !== undefined) print(kernelTable(kernels));
   print(out.dim(timesText(timesMs)));
 }
 
@@ -67,6 +76,8 @@ interface Opened {
   readonly session: Session;
   /** What it runs on, for people and for --json. */
   readonly adapter: string;
+  /** The same session, where its kernels can be timed. */
+  readonly profiled?: ProgramSession;
 }
 
 /** An artefact that nothing was asked to change runs as it was written. */
@@ -111,6 +122,7 @@ async function openWebGpuSession(model: Model, folder: string | undefined): Prom
     return {
       session: { inputs, outputs, run, dispose, [Symbol.asyncDispose]: dispose },
       adapter: `WebGPU, ${opened.adapter.name}${opened.adapter.software ? " (software)" : ""}`,
+      profiled: session,
     };
   } catch (error) {
     opened.close();

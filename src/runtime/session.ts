@@ -4,7 +4,7 @@ export interface SessionValue extends TensorType {
   readonly name: string;
 }
 
-/** A model ready to run on one device. Runs may not overlap. */
+/** A model ready to run on one device. Calls of `run` may overlap: they take turns. */
 export interface Session extends AsyncDisposable {
   readonly inputs: readonly SessionValue[];
   readonly outputs: readonly SessionValue[];
