@@ -60,6 +60,7 @@ async function open(): Promise<Peer> {
     peer: "jax-js",
     version,
     adapter: installed.adapter(),
+    forms: ["usual"],
     async prepare(wanted: Case, operands: Operands) {
       const arrays: Record<string, JaxArray> = {};
       for (const { name, shape, values, role } of operands.values()) {

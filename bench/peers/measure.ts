@@ -73,18 +73,29 @@ async function ended(child: ChildProcess): Promise<void> {
   clearTimeout(impatience);
 }
 
+/** One form that a peer was asked for. */
+export interface Trial {
+  readonly form: string;
+  readonly status: Outcome["status"];
+  /** Absent where it was measured. */
+  readonly reason: string | undefined;
+}
+
 /** What became of one peer in one case. */
-export type Outcome =
+export type Outcome = {
+  /** Forms in the order asked for; the last one was measured. */
+  readonly tried: readonly Trial[];
+} & (
   | {
       readonly status: "measured";
       readonly medianMs: number;
       readonly leastMs: number;
+      /** Median of each round. */
       readonly rounds: readonly number[];
     }
-  /** Computed, but not the reference's result. */
-  | { readonly status: "wrong"; readonly reason: string }
-  /** Cannot compute the case. */
-  | { readonly status: "refused"; readonly reason: string };
+  /** Wrong: computed, but not the reference's result. Refused: cannot compute the case. */
+  | { readonly status: "wrong" | "refused"; readonly reason: string }
+);
 
 export interface CaseResult {
   readonly case: Case;
@@ -103,14 +114,22 @@ export async function measureCase(wanted: Case, workers: readonly Worker[], effo
   const outcomes = new Map<PeerName, Outcome>();
   const able: Contestant[] = [];
   for (const worker of workers) {
-    const reply = (await worker.ask({ ask: "prepare", name: wanted.name })) as Results | Failure;
-    const fault = "error" in reply ? reply.error : faultOf(wanted, reply, reference);
-    if (fault !== undefined) {
-      outcomes.set(worker.name, { status: "error" in reply ? "refused" : "wrong", reason: fault });
+    const tried: Trial[] = [];
+    for (const form of worker.forms) {
+      const reply = (await worker.ask({ ask: "prepare", name: wanted.name, form })) as Results | Failure;
+      const failed = "error" in reply;
+      const reason = failed ? reply.error : faultOf(wanted, reply, reference);
+      tried.push({ form, status: reason === undefined ? "measured" : failed ? "refused" : "wrong", reason });
+      if (reason === undefined) break;
+    }
+    const last = tried.at(-1);
+    if (last?.status !== "measured") {
+      const { status, reason = "" } = tried.find((trial) => trial.status === "wrong") ?? tried[0] ?? nothing;
+      outcomes.set(worker.name, { status: status === "wrong" ? "wrong" : "refused", reason, tried });
       continue;
     }
     const [first = 1] = await timesOf(worker, 1);
-    able.push({ worker, ...shareOf(first, effort), rounds: [], all: [] });
+    able.push({ worker, tried, ...shareOf(first, effort), rounds: [], all: [] });
   }
   for (let round = 0; round < effort.rounds; round++)
     for (const { worker, times, turns, rounds, all } of able) {
@@ -119,13 +138,22 @@ export async function measureCase(wanted: Case, workers: readonly Worker[], effo
       rounds.push(median(taken));
       all.push(...taken);
     }
-  for (const { worker, rounds, all } of able)
-    outcomes.set(worker.name, { status: "measured", medianMs: median(rounds), leastMs: Math.min(...all), rounds });
+  for (const { worker, tried, rounds, all } of able)
+    outcomes.set(worker.name, {
+      status: "measured",
+      medianMs: median(rounds),
+      leastMs: Math.min(...all),
+      rounds,
+      tried,
+    });
   return { case: wanted, outcomes: new Map(workers.map(({ name }) => [name, outcomes.get(name) as Outcome])) };
 }
 
+const nothing: Trial = { form: "", status: "refused", reason: "it has no form for this case" };
+
 interface Contestant {
   readonly worker: Worker;
+  readonly tried: readonly Trial[];
   /** Runs of one round. */
   readonly times: number;
   /** Rounds that it takes part in, from the first on. */

@@ -4,8 +4,8 @@ import { type Case, cases } from "./cases.ts";
 import { type Operands, operandsOf } from "./operands.ts";
 
 export type Request =
-  /** Builds a case, runs it once and gives its results. */
-  | { readonly ask: "prepare"; readonly name: string }
+  /** Builds a case in one of the forms that the framework offers for it, runs it once and gives its results. */
+  | { readonly ask: "prepare"; readonly name: string; readonly form: string }
   /** Runs the case that was prepared last this often. */
   | { readonly ask: "run"; readonly times: number }
   /** Ends the worker. */
@@ -16,6 +16,8 @@ export interface Introduction {
   readonly version: string;
   /** What the framework calls the device that it computes on, as far as it says. */
   readonly adapter: string;
+  /** Ways in which it may compute a case, the one that should be quickest first. */
+  readonly forms: readonly string[];
 }
 export interface Results {
   /** Elements of each output, f32 little end first, in base64; indices as their numbers. */
@@ -42,7 +44,7 @@ export interface Prepared {
 /** A framework in a worker. */
 export interface Peer extends Introduction {
   /** Throws with a reason where the framework cannot compute the case. */
-  prepare(wanted: Case, operands: Operands): Promise<Prepared>;
+  prepare(wanted: Case, operands: Operands, form: string): Promise<Prepared>;
   close(): Promise<void>;
 }
 
@@ -59,8 +61,8 @@ export async function serve(open: () => Promise<Peer>): Promise<void> {
   } catch (error) {
     return say({ error: reasonOf(error) });
   }
-  const { version, adapter } = peer;
-  say({ peer: peer.peer, version, adapter });
+  const { version, adapter, forms } = peer;
+  say({ peer: peer.peer, version, adapter, forms });
   let prepared: Prepared | undefined;
   for await (const line of createInterface({ input: process.stdin })) {
     const request = JSON.parse(line) as Request;
@@ -71,7 +73,7 @@ export async function serve(open: () => Promise<Peer>): Promise<void> {
         prepared = undefined;
         const wanted = cases.find(({ name }) => name === request.name);
         if (wanted === undefined) throw new Error(`no case ${request.name}`);
-        prepared = await peer.prepare(wanted, await operandsOf(wanted));
+        prepared = await peer.prepare(wanted, await operandsOf(wanted), request.form);
         const outputs = await prepared.outputs();
         const start = performance.now();
         for (let i = 0; i < warmUps && performance.now() - start < warmAfterMs; i++) await prepared.run();

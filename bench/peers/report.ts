@@ -66,13 +66,13 @@ export function cellsOf({ case: measured, outcomes, best, speed, gigaflops }: Ro
   ];
 }
 
-/** Why there is no time, a line for each peer and case. */
+/** Every form that gave no time, a line for each. */
 export const remarksOf = (rows: readonly Row[]): readonly string[] =>
   rows.flatMap(({ case: measured, outcomes }) =>
-    Object.entries(outcomes).flatMap(([peer, outcome]) =>
-      outcome.status === "measured"
-        ? []
-        : [`${measured.name}: ${peer} ${outcome.status}: ${firstLine(outcome.reason)}`],
+    Object.entries(outcomes).flatMap(([peer, { tried }]) =>
+      tried.flatMap(({ form, status, reason }) =>
+        reason === undefined ? [] : [`${measured.name}: ${peer} (${form}) ${status}: ${firstLine(reason)}`],
+      ),
     ),
   );
 

@@ -74,6 +74,7 @@ async function open(): Promise<Peer> {
     peer: "TensorFlow.js",
     version: tf.version.tfjs,
     adapter: installed.adapter(),
+    forms: ["usual"],
     async prepare({ task }: Case, operands: Operands) {
       const tensors = new Map([...operands.values()].map((x) => [x.name, upload(tf, x.name, task, operands)]));
       const given = (name: string): TfTensor => {
