@@ -1,13 +1,17 @@
 // `tamis bench peers`: the same inputs through each framework on one adapter, results checked, then timed in turns.
-// npm ci --prefix bench && npx tamis bench peers [--only gemm] [--peers ours,jax] [--rounds 7] [--budget 700] [--json]
+//   npm ci --prefix bench
+//   npx tamis bench peers [--only gemm,attention] [--peers ours,jax,tfjs,ort] [--rounds 7] [--budget 700]
+//     [--markdown docs/results/webgpu.md] [--json]
+// What a change did: git worktree add /tmp/base HEAD && ln -s $PWD/node_modules /tmp/base, then
+//   npm run bench:peers -- --peers ours --base /tmp/base
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { print, printJson, say, table } from "../../src/cli/terminal.ts";
 import { openWebGpu } from "../../src/runtime/node/webgpuDevice.ts";
 import { selectCases } from "./cases.ts";
-import { measureCase, type PeerName, peerNames, startWorker, type Worker } from "./measure.ts";
+import { measureCase, type PeerName, peerNames, scriptOf, startWorker, type Worker } from "./measure.ts";
 import { cellsOf, geometricMean, headOf, markdown, type Row, remarksOf, rowOf, type Setting } from "./report.ts";
 
 const { values: flags } = parseArgs({
@@ -15,6 +19,7 @@ const { values: flags } = parseArgs({
     only: { type: "string" },
     peers: { type: "string", default: peerNames.join() },
     rounds: { type: "string", default: "7" },
+    base: { type: "string" },
     budget: { type: "string", default: "700" },
     markdown: { type: "string" },
     json: { type: "boolean", default: false },
@@ -24,7 +29,7 @@ const { values: flags } = parseArgs({
 const chosen = flags.peers.split(",").map((name) => {
   const known = peerNames.find((peer) => peer === name.trim());
   if (known === undefined) fail(`no peer ${name}; there are ${peerNames.join(", ")}`);
-  return known as PeerName;
+  return known as (typeof peerNames)[number];
 });
 const [rounds, budgetMs] = [flags.rounds, flags.budget].map(Number) as [number, number];
 if (!(Number.isInteger(rounds) && rounds > 0 && budgetMs > 0)) fail("--rounds and --budget are positive numbers");
@@ -33,9 +38,11 @@ if (selected.length === 0) fail(`--only ${flags.only} names no case`);
 
 const { adapter, environment } = await adapterOfAll();
 const workers: Worker[] = [];
-for (const name of chosen)
+const scripts: (readonly [PeerName, string])[] = chosen.map((name) => [name, scriptOf(name)]);
+if (flags.base !== undefined) scripts.push(["base", join(resolve(flags.base), "bench/peers/ours.ts")]);
+for (const [name, script] of scripts)
   try {
-    workers.push(await startWorker(name, environment));
+    workers.push(await startWorker(name, script, environment));
   } catch (error) {
     say(`${name} is left out: ${error instanceof Error ? error.message : String(error)}`);
   }
@@ -59,7 +66,8 @@ const setting: Setting = {
   rounds,
 };
 if (flags.markdown !== undefined) writeBetweenMarkers(flags.markdown, markdown(setting, rows));
-const mean = geometricMean(rows);
+const mean = geometricMean(rows.map(({ speed }) => speed));
+const meanOverBase = geometricMean(rows.map(({ overBase }) => overBase));
 if (flags.json) printJson({ ...setting, rows, geometricMean: mean ?? null });
 else {
   print(
@@ -69,6 +77,7 @@ else {
     ),
   );
   if (mean !== undefined) print(`geometric mean of best peer / ours: ${mean.toFixed(2)}`);
+  if (meanOverBase !== undefined) print(`geometric mean of base / ours: ${meanOverBase.toFixed(2)}`);
   for (const remark of remarksOf(rows)) print(remark);
   print(`${adapter}; ${setting.peers.map(({ peer, version }) => `${peer} ${version}`).join(", ")}`);
 }

@@ -17,7 +17,8 @@ import {
 import { referenceOf } from "./reference.ts";
 
 export const peerNames = ["ours", "jax", "tfjs", "ort"] as const;
-export type PeerName = (typeof peerNames)[number];
+/** `base` is another checkout of ours, to see what a change did. */
+export type PeerName = (typeof peerNames)[number] | "base";
 
 export interface Worker extends Introduction {
   readonly name: PeerName;
@@ -25,9 +26,16 @@ export interface Worker extends Introduction {
   end(): Promise<void>;
 }
 
-/** Starts a peer's worker; fails with its reason where it cannot open a device or its package. */
-export async function startWorker(name: PeerName, environment: Readonly<Record<string, string>>): Promise<Worker> {
-  const script = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
+/** The script of a peer's worker in this checkout. */
+export const scriptOf = (name: (typeof peerNames)[number]): string =>
+  fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
+
+/** Starts a worker; fails with its reason where it cannot open a device or its package. */
+export async function startWorker(
+  name: PeerName,
+  script: string,
+  environment: Readonly<Record<string, string>>,
+): Promise<Worker> {
   const child = spawn(process.execPath, ["--import", "tsx", script], {
     env: { ...process.env, ...environment },
     stdio: ["pipe", "pipe", "pipe"],

@@ -9,6 +9,8 @@ export interface Row {
   readonly best: PeerName | undefined;
   /** Its time over ours, the median over rounds; above 1 we are quicker. */
   readonly speed: number | undefined;
+  /** The same for another checkout of ours. */
+  readonly overBase: number | undefined;
   /** Of ours; 10^9 multiplications and additions a second. */
   readonly gigaflops: number | undefined;
 }
@@ -16,10 +18,11 @@ export interface Row {
 export function rowOf({ case: measured, outcomes }: CaseResult): Row {
   const ours = outcomes.get("ours");
   const others = [...outcomes].flatMap(([name, outcome]) =>
-    name !== "ours" && outcome.status === "measured" ? [{ name, ...outcome }] : [],
+    name !== "ours" && name !== "base" && outcome.status === "measured" ? [{ name, ...outcome }] : [],
   );
   const best = others.toSorted((a, b) => a.medianMs - b.medianMs)[0];
   const right = ours?.status === "measured" ? ours : undefined;
+  const base = outcomes.get("base");
   const macs = macsOf(measured.task);
   return {
     case: measured,
@@ -27,6 +30,7 @@ export function rowOf({ case: measured, outcomes }: CaseResult): Row {
     best: best?.name,
     // Rounds are taken side by side, so that load that comes and goes cancels in each ratio.
     speed: best && right && speedOf(best.rounds, right.rounds),
+    overBase: base?.status === "measured" && right ? speedOf(base.rounds, right.rounds) : undefined,
     gigaflops: right && macs > 0 ? (2 * macs) / right.medianMs / 1e6 : undefined,
   };
 }
@@ -35,9 +39,9 @@ export function rowOf({ case: measured, outcomes }: CaseResult): Row {
 const speedOf = (peer: readonly number[], ours: readonly number[]): number =>
   median(peer.flatMap((ms, round) => (ours[round] === undefined ? [] : [ms / ours[round]])));
 
-/** Of the speeds of the rows that have one. */
-export function geometricMean(rows: readonly Row[]): number | undefined {
-  const logarithms = rows.flatMap(({ speed }) => (speed === undefined ? [] : [Math.log(speed)]));
+/** Of the ratios that there are. */
+export function geometricMean(speeds: readonly (number | undefined)[]): number | undefined {
+  const logarithms = speeds.flatMap((speed) => (speed === undefined ? [] : [Math.log(speed)]));
   return logarithms.length === 0 ? undefined : Math.exp(logarithms.reduce((sum, x) => sum + x, 0) / logarithms.length);
 }
 
@@ -54,15 +58,18 @@ export const headOf = (peers: readonly PeerName[]): readonly string[] => [
   ...peers.map((peer) => `${peer} ms`),
   "best peer / ours",
   "GFLOP/s",
+  ...(peers.includes("base") ? ["base / ours"] : []),
 ];
 
 /** Cells under `headOf`, times as medians. */
-export function cellsOf({ case: measured, outcomes, best, speed, gigaflops }: Row, peers: readonly PeerName[]) {
+export function cellsOf(row: Row, peers: readonly PeerName[]): readonly string[] {
+  const { case: measured, outcomes, best, speed, gigaflops, overBase } = row;
   return [
     measured.name,
     ...peers.map((peer) => cell(outcomes[peer])),
     speed === undefined ? "" : `${speed.toFixed(2)} ${best}`,
     gigaflops === undefined ? "" : gigaflops.toFixed(2),
+    ...(peers.includes("base") ? [overBase === undefined ? "" : overBase.toFixed(2)] : []),
   ];
 }
 
@@ -90,6 +97,7 @@ export interface Setting {
 /** Licences of what is measured. */
 export const licences: Readonly<Record<PeerName, string>> = {
   ours: "Apache-2.0",
+  base: "Apache-2.0",
   jax: "MIT",
   tfjs: "Apache-2.0",
   ort: "MIT",
@@ -99,7 +107,7 @@ export const licences: Readonly<Record<PeerName, string>> = {
 export function markdown(setting: Setting, rows: readonly Row[]): string {
   const peers = setting.peers.map(({ name }) => name);
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-  const mean = geometricMean(rows);
+  const mean = geometricMean(rows.map(({ speed }) => speed));
   const lost = rows.filter(({ speed }) => speed !== undefined && speed < 1);
   return [
     `\`${setting.command}\`, ${setting.date}, ${setting.machine}; adapter ${setting.adapter}; medians of ${setting.rounds} rounds in turns.`,

@@ -10,6 +10,8 @@ export interface PeersOptions {
   /** Of ours, jax, tfjs and ort, separated by commas. */
   readonly peers?: string;
   readonly rounds?: string;
+  /** Another checkout of ours. */
+  readonly base?: string;
   /** Milliseconds of one peer in one case. */
   readonly budget?: string;
   /** A page whose marked part is written anew. */
@@ -17,19 +19,20 @@ export interface PeersOptions {
   readonly json?: boolean;
 }
 
+const benchFolder = fileURLToPath(new URL("../../bench/", import.meta.url));
+
 /**
  * `tamis bench peers`: other frameworks on the same adapter. They are installed apart from us, in bench/ of the
- * checkout. Fails with `not-available` without a checkout or without them.
+ * checkout. Fails with `not-available` without a checkout and with `missing-dependency` without them.
  */
-export async function benchPeers(options: PeersOptions): Promise<ExitCode> {
-  const bench = fileURLToPath(new URL("../../bench/", import.meta.url));
+export async function benchPeers(options: PeersOptions, bench = benchFolder): Promise<ExitCode> {
   const script = `${bench}peers/main.ts`;
   if (!existsSync(script))
     throw compileError("not-available", "bench peers runs in a checkout of tamis, this is an installed package");
   const installed = existsSync(`${bench}node_modules/@jax-js/jax`);
   const wanted = (options.peers ?? "jax").split(",").some((peer) => /^ *(jax|tfjs) *$/.test(peer));
   if (wanted && !installed)
-    throw compileError("not-available", "the packages of bench peers are not installed", {
+    throw compileError("missing-dependency", "jax-js and TensorFlow.js are not installed", {
       help: "npm ci --prefix bench",
     });
   const { json, ...valued } = options;

@@ -141,6 +141,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .option("--only <words>", "peers: cases of these families or names, separated by commas")
     .option("--peers <names>", "peers: of ours, jax, tfjs and ort, separated by commas")
     .option("--rounds <n>", "peers: turns of each framework in each case")
+    .option("--base <dir>", "peers: another checkout of tamis, to see what a change did")
     .option("--budget <ms>", "peers: time of one framework in one case")
     .option("--markdown <file>", "peers: writes the results into the marked part of this page")
     .option("--json", "one JSON document on standard output")
