@@ -12,6 +12,7 @@ import { rebuildGraph } from "../../passes/rebuild.ts";
 import { emitKernel, type Groups, type Shader } from "./emit/index.ts";
 import { settle } from "./emit/template.ts";
 import { type Register, walk } from "./expr.ts";
+import { type Donations, writeInPlace } from "./inPlace.ts";
 import { expressionsOf, type Kernel, spaceOf, writesOf } from "./kernel.ts";
 import { rowwise } from "./rowwise.ts";
 import { schedule, wholeComposites } from "./schedule.ts";
@@ -37,6 +38,8 @@ export interface WgslOptions {
   readonly device?: DeviceProfile;
   /** How kernels are written; the device's default otherwise. */
   readonly tuning?: Tuning;
+  /** Outputs to inputs of the same type that are given up for them: state that a step carries on. */
+  readonly donate?: Donations;
 }
 
 export function defaultTuning({ software, subgroupsOfFour = false }: DeviceProfile): Tuning {
@@ -81,6 +84,8 @@ export interface WgslProgram {
   readonly outputs: readonly ProgramValue[];
   readonly shaders: readonly string[];
   readonly dispatches: readonly Dispatch[];
+  /** Outputs to the inputs whose memory they take, by name; an output in place has its input's buffer. */
+  readonly donate?: Donations;
 }
 
 const mostParts = 4; // operands of one concat
@@ -141,17 +146,19 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
   ].sort();
   const buffers = new Map<string, ProgramBuffer>();
   for (const { buffer } of [...plan.inputs, ...plan.parameters, ...plan.constants]) buffers.set(buffer.name, buffer);
-  for (const kernel of plan.kernels) for (const buffer of writesOf(kernel)) buffers.set(buffer.name, buffer);
-  const emitted = plan.kernels.map((kernel) => emitKernel(kernel, tuning));
+  const { kernels, became } = writeInPlace(plan, options.donate ?? {});
+  const homeOf = (buffer: string): string => became.get(buffer) ?? buffer;
+  for (const kernel of kernels) for (const buffer of writesOf(kernel)) buffers.set(buffer.name, buffer);
+  const emitted = kernels.map((kernel) => emitKernel(kernel, tuning));
   const { shaders, uses } = settle(emitted.map((shader) => shader.template));
-  const dispatches = plan.kernels.map((kernel, at): Dispatch => {
+  const dispatches = kernels.map((kernel, at): Dispatch => {
     const { bindings, groups } = emitted[at] as Shader;
     const { shader, params } = uses[at] as (typeof uses)[number];
     const { label, scope, ops } = kernel;
     return {
       shader,
-      buffers: bindings.map((b) => b.buffer),
-      writes: bindings.filter((b) => b.access === "write").map((b) => b.buffer),
+      buffers: bindings.map((b) => homeOf(b.buffer)),
+      writes: bindings.filter((b) => b.access === "write").map((b) => homeOf(b.buffer)),
       params,
       groups,
       label,
@@ -163,7 +170,7 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
     name,
     dtype: value.type.dtype,
     shape: value.type.shape,
-    buffer: buffer.name,
+    buffer: homeOf(buffer.name),
   });
   return {
     kind: "webgpu",
@@ -177,6 +184,7 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
     outputs: plan.outputs.map(value),
     shaders,
     dispatches,
+    ...(options.donate && { donate: options.donate }),
   };
 }
 

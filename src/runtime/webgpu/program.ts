@@ -5,7 +5,7 @@ import type { TensorData } from "../../ir/type.ts";
 import type { Session, SessionValue } from "../session.ts";
 import type { RunInputs } from "./arrivals.ts";
 import { checkDonations, type Donations } from "./course.ts";
-import { type Allocations, deviceLost, ledgerOf } from "./ledger.ts";
+import { type Allocations, deviceLost } from "./ledger.ts";
 import { type KernelTime, LoadedProgram, type RunRequest, type RunResult, type SessionMemory } from "./loaded.ts";
 import type { UploadProgress, Weights } from "./parameters.ts";
 import { DeviceTensor, uploadTensor } from "./tensor.ts";
@@ -42,7 +42,10 @@ export interface Profile {
 }
 
 export interface ProgramOptions {
-  /** Outputs to the inputs whose memory they take: that input's tensor is over once a run has it. */
+  /**
+   * Outputs to the inputs whose memory they take, instead of what the program was compiled with: such an input's tensor
+   * is over once a run has it.
+   */
   readonly donate?: Donations;
   readonly onProgress?: UploadProgress;
   /** Opens another device in place of one that was lost. Without it, a loss ends the session. */
@@ -67,7 +70,7 @@ export async function createProgramSession(
   weights: Weights,
   options: ProgramOptions = {},
 ): Promise<ProgramSession> {
-  const { donate = {}, onProgress } = options;
+  const { donate = program.donate ?? {}, onProgress } = options;
   checkDonations(program, donate);
   const load = (on: GPUDevice, from: Weights) => LoadedProgram.load(on, program, from, donate, onProgress);
   const { reopen, close } = options;
@@ -193,6 +196,3 @@ class Runner {
     }
   }
 }
-
-/** Live GPU buffers that Tamis made on a device. */
-export const allocationsOf = (device: GPUDevice): Allocations => ledgerOf(device).allocations;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect } from "vitest";
-import { emitWgsl, type WgslProgram } from "../../../src/backends/wgsl/index.ts";
+import { emitWgsl, type WgslOptions, type WgslProgram } from "../../../src/backends/wgsl/index.ts";
 import { compareTensors, tolerance } from "../../../src/conform/tolerance.ts";
 import { evaluateGraph } from "../../../src/ir/evaluate/index.ts";
 import { parseGraph } from "../../../src/ir/parse.ts";
@@ -17,8 +17,8 @@ export function sharedDevice(): () => NodeDevice {
   return () => opened as NodeDevice;
 }
 
-export const programOf = (text: string, opened: NodeDevice): WgslProgram =>
-  emitWgsl({ graph: parseGraph(text), weights: new Map() }, { device: deviceProfile(opened) });
+export const programOf = (text: string, opened: NodeDevice, options: WgslOptions = {}): WgslProgram =>
+  emitWgsl({ graph: parseGraph(text), weights: new Map() }, { device: deviceProfile(opened), ...options });
 
 export const f32 = (shape: readonly number[], numbers: readonly number[]): TensorData =>
   tensorData("f32", shape, numbers);

@@ -13,9 +13,8 @@ export function emitMap(kernel: MapKernel, singles: ReadonlySet<string>): { shad
     ? w.statements4(values, new Vectoriser("i"), "  ")
     : w.printer.statements(values, "  ");
   w.body.push(...lines);
-  kernel.results.forEach(({ buffer }, k) => {
-    const text = texts[k] as string;
-    w.line(fours ? w.assign4(buffer, "i", text) : w.assign(buffer, "i", text));
-  });
+  w.line(
+    ...w.stores(kernel.results, texts, (buffer, text) => (fours ? w.assign4 : w.assign).call(w, buffer, "i", text)),
+  );
   return { shader: w.finish([{ dim: kernel.count, per: fours ? lanes : 1 }]), writer: w };
 }

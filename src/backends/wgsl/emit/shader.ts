@@ -122,7 +122,8 @@ export class ShaderWriter {
         "  ",
       );
       this.functions.push(...lines);
-      results.forEach(({ buffer }, k) => this.functions.push(`  ${this.assign(buffer, index, texts[k] as string)}`));
+      const stores = this.stores(results, texts, (buffer, text) => this.assign(buffer, index, text));
+      this.functions.push(...stores.map((store) => `  ${store}`));
     });
     this.functions.push("}");
   }
@@ -138,7 +139,8 @@ export class ShaderWriter {
         "  ",
       );
       this.functions.push(...lines);
-      results.forEach(({ buffer }, k) => this.functions.push(`  ${this.assign4(buffer, index, texts[k] as string)}`));
+      const stores = this.stores(results, texts, (buffer, text) => this.assign4(buffer, index, text));
+      this.functions.push(...stores.map((store) => `  ${store}`));
     });
     this.functions.push("}");
   }
@@ -148,6 +150,19 @@ export class ShaderWriter {
     const wide = values.map((value) => vectors.of(value));
     const { lines } = this.printer.statements(wide, indent);
     return { lines, texts: wide.map((value) => this.printer.wideText(value)) };
+  }
+
+  /** Statements that write results: all are computed before one is stored, since a result may lie where an operand was. */
+  stores(
+    results: readonly Result[],
+    texts: readonly string[],
+    store: (buffer: Buffer, text: string) => string,
+  ): readonly string[] {
+    const several = results.length > 1;
+    return [
+      ...(several ? texts.map((text, k) => `let v${k} = ${text};`) : []),
+      ...results.map(({ buffer }, k) => store(buffer, several ? `v${k}` : (texts[k] as string))),
+    ];
   }
 
   assign({ name, register }: Buffer, at: string, value: string): string {
