@@ -125,7 +125,7 @@ export class LoadedProgram {
     });
     this.#last = plan;
     const readBytes = plan.outputs.reduce((sum, output) => sum + (output.kept ? 0 : stagedBytes(output.bytes)), 0);
-    const arena = await this.#arenaOf(plan.memory.planned);
+    const arena = await this.#arenaOf(plan.memory);
     const staging = readBytes === 0 ? undefined : await this.#stagingOf(readBytes);
     const stopwatch = timed ? await Stopwatch.start(ledger, countDispatches(plan)) : undefined;
     const taken = new Map<Slot, GPUBuffer>(); // ours until the run has succeeded
@@ -196,11 +196,12 @@ export class LoadedProgram {
   }
 
   /** One arena for all plans, since runs take turns; it only grows. */
-  async #arenaOf(bytes: number): Promise<GPUBuffer> {
-    if (this.#arena !== undefined && this.#arena.size >= bytes) return this.#arena;
+  async #arenaOf({ planned, lowerBound }: ProgramPlan["memory"]): Promise<GPUBuffer> {
+    if (this.#arena !== undefined && this.#arena.size >= planned) return this.#arena;
     if (this.#arena !== undefined) this.ledger.destroy(this.#arena);
     this.#arena = undefined;
-    this.#arena = await this.ledger.create(bytes, storageUsage, "the values of a run");
+    const purpose = `the values of a run (at least ${lowerBound} are alive at once)`;
+    this.#arena = await this.ledger.create(planned, storageUsage, purpose);
     return this.#arena;
   }
 

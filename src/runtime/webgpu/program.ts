@@ -157,7 +157,8 @@ class Runner {
     if (this.#closing !== undefined)
       throw compileError("session-closed", `the session of ${this.#name} was disposed of`);
     const turn = this.#turn.then(work);
-    this.#turn = turn.catch(() => undefined);
+    const over = (): void => undefined; // holds no result, which may be a tensor
+    this.#turn = turn.then(over, over);
     return turn;
   }
 

@@ -50,7 +50,7 @@ describe("memory that a device has not", () => {
     const device = withRoomFor(opened().device, 4096);
     await using session = await createProgramSession(device, programOf(outer, opened()), weights);
     await expect(session.run({ x: ramp(100) })).rejects.toThrow(
-      /out-of-memory.*no room for the \d+ bytes of the values of a run; \d+ buffers with \d+ bytes are in use\n {2}help: run a smaller batch/,
+      /out-of-memory.*no room for the \d+ bytes of the values of a run \(at least \d+ are alive at once\); \d+ buffers with \d+ bytes are in use\n {2}help: run a smaller batch/,
     );
     await expect(session.run({ x: ramp(100) }, { keep: ["y"] })).rejects.toThrow(
       /out-of-memory.*40000 bytes of output y \(f32\[100,100\]\)/,

@@ -1,3 +1,6 @@
+import { setTimeout } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, expectTypeOf, test } from "vitest";
 import { evaluateGraph } from "../../../src/ir/evaluate/index.ts";
 import { parseGraph } from "../../../src/ir/parse.ts";
@@ -112,6 +115,23 @@ describe("tensors on the device", () => {
     expect(buffers.size).toBe(1);
     expect(session.allocations.bytes).toBe(most);
   });
+});
+
+test("a tensor that nobody holds any more gives its memory back", async () => {
+  setFlagsFromString("--expose-gc");
+  const collectGarbage = runInNewContext("gc") as () => void;
+  await using session = await open(square);
+  const { spareBytes } = session.allocations;
+  const forget = async (): Promise<void> => {
+    for (let i = 0; i < 4; i++) await session.upload(ramp(12_345));
+  };
+  await forget();
+  const all = 4 * 12_345 * 4;
+  for (let i = 0; i < 200 && session.allocations.spareBytes - spareBytes < all; i++) {
+    collectGarbage();
+    await setTimeout(10);
+  }
+  expect(session.allocations.spareBytes - spareBytes).toBe(all);
 });
 
 describe("a session refuses", () => {
