@@ -106,7 +106,7 @@ function completed(name, shape, elements) {
 }
 
 const webGpuSource = `// Written by tamis ${version}: runs the files beside it with WebGPU, in a browser.
-import { loadModel } from "tamis/browser";
+${'import { loadModel } from "tamis/browser";'}
 
 /** Loads the model: onProgress hears of bytes as they arrive, device is one to share, signal gives up. */
 export const load = (options) => loadModel(new URL("./", import.meta.url), options);

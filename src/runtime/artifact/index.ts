@@ -1,7 +1,7 @@
 // A compiled folder for the webgpu target, read in Node and in browsers alike.
 import type { Plan, TensorFile } from "../../backends/wgsl/artifact.ts";
 import type { WgslProgram } from "../../backends/wgsl/index.ts";
-import { compileError } from "../../ir/diagnostic.ts";
+import type { WeightSource } from "../../ir/graph.ts";
 import type { TensorData } from "../../ir/type.ts";
 import { type Arrived, type ArtifactFiles, damaged, readHashed, readLimited } from "./files.ts";
 import { manifestFile, type RunManifest, readRunManifest } from "./manifest.ts";
@@ -10,6 +10,7 @@ import { streamTensors, type TensorStream } from "./tensors.ts";
 
 export type { ArtifactFiles } from "./files.ts";
 export type { PictureInput, RunManifest } from "./manifest.ts";
+export { checkRequirements } from "./requirements.ts";
 export type { TensorStream } from "./tensors.ts";
 
 export interface Progress {
@@ -21,8 +22,8 @@ export interface Progress {
 export interface OpenArtifact {
   readonly manifest: RunManifest;
   readonly program: WgslProgram;
-  /** Contents of the parameters, in the order of `program.parameters` in one pass; undefined where there are none. */
-  readonly weights: TensorStream | undefined;
+  /** Contents of the parameters, in one pass in the order of `program.parameters`. Closed, it can be read again. */
+  readonly weights: TensorStream;
 }
 
 const kernelsFile = "kernels.wgsl";
@@ -71,9 +72,11 @@ export async function openArtifact(
   return {
     manifest,
     program: { ...plan.program, shaders, constants },
-    weights: plan.weights === null ? undefined : streamTensors(files, weightsFile, plan.weights, arrived),
+    weights: plan.weights === null ? noWeights : streamTensors(files, weightsFile, plan.weights, arrived),
   };
 }
+
+const noWeights: TensorStream = { get: () => undefined, close: async () => undefined };
 
 async function readConstants(
   files: ArtifactFiles,
@@ -84,13 +87,8 @@ async function readConstants(
   const stream = streamTensors(files, constantsFile, file, arrived);
   try {
     const contents = new Map<string, TensorData>();
-    for (const { name } of file.tensors) contents.set(name, await stream.read(name));
-    return program.constants.map((constant, k) => {
-      const data = contents.get(String(k));
-      if (data === undefined)
-        throw compileError("artifact-damaged", `constant ${k} of ${files.place} is not in ${constantsFile}`);
-      return { ...constant, data };
-    });
+    for (const { name } of file.tensors) contents.set(name, await (stream.get(name) as WeightSource).read());
+    return program.constants.map((constant, k) => ({ ...constant, data: contents.get(String(k)) as TensorData }));
   } finally {
     await stream.close();
   }

@@ -1,10 +1,11 @@
-import type { WgslProgram } from "../../backends/wgsl/index.ts";
 import { compileError } from "../../ir/diagnostic.ts";
 
 export interface BrowserDevice {
   readonly device: GPUDevice;
   /** For people: what the browser tells of it. */
   readonly adapter: string;
+  /** Threads are emulated: models compiled with --profile software run faster. */
+  readonly software: boolean;
 }
 
 interface Page {
@@ -32,7 +33,8 @@ export async function openDevice(): Promise<BrowserDevice> {
     requiredFeatures: usefulFeatures.filter((feature) => features.has(feature)),
   });
   const words = [info.vendor, info.architecture, info.description].filter((word) => word !== "");
-  return { device, adapter: words.join(" ") || "WebGPU" };
+  const name = words.join(" ") || "WebGPU";
+  return { device, adapter: name, software: info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe/i.test(name) };
 }
 
 async function findAdapter(): Promise<GPUAdapter> {

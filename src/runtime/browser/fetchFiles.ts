@@ -13,7 +13,7 @@ export function fetchFiles(base: URL, signal?: AbortSignal): ArtifactFiles {
         });
       let response: Response;
       try {
-        const request = { cache: "no-cache", ...(signal && { signal }) }; // `cache` is a browser's
+        const request = { cache: "no-cache" as const, ...(signal && { signal }) }; // `cache` is a browser's
         response = await fetch(address, request);
       } catch (error) {
         signal?.throwIfAborted();

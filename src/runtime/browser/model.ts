@@ -1,10 +1,10 @@
 import { compileError } from "../../ir/diagnostic.ts";
 import { evaluateDim, symbolsOf } from "../../ir/dim.ts";
 import { allocate, type Elements, elementsOf, formatType, type TensorData, type TensorType } from "../../ir/type.ts";
-import { openArtifact, type PictureInput, type Progress } from "../artifact/index.ts";
-import { openSession } from "../artifact/session.ts";
+import { checkRequirements, openArtifact, type PictureInput, type Progress } from "../artifact/index.ts";
 import type { SessionValue } from "../session.ts";
-import { openDevice } from "./device.ts";
+import { createProgramSession } from "../webgpu/program.ts";
+import { type BrowserDevice, openDevice } from "./device.ts";
 import { fetchFiles } from "./fetchFiles.ts";
 
 export interface LoadOptions {
@@ -47,41 +47,34 @@ export interface BrowserModel {
  * `artifact-version` and `model-format`.
  */
 export async function loadModel(base: string | URL, options: LoadOptions = {}): Promise<BrowserModel> {
-  const { manifest, program, weights } = await openArtifact(
-    fetchFiles(folderAddress(base), options.signal),
-    options.onProgress,
-  );
+  const files = fetchFiles(folderAddress(base), options.signal);
+  const { manifest, program, weights } = await openArtifact(files, options.onProgress);
+  let own = options.device === undefined ? await openDevice() : undefined;
+  const device = options.device ?? (own as BrowserDevice).device;
+  const close = (): void => own?.device.destroy();
+  const reopen = async () => {
+    own = await openDevice();
+    return { device: own.device };
+  };
   try {
-    const own = options.device === undefined ? await openDevice() : undefined;
-    try {
-      const device = options.device ?? (own as { readonly device: GPUDevice }).device;
-      const session = await openSession(device, program, weights);
-      let last: Promise<unknown> = Promise.resolve();
-      return {
-        name: manifest.name,
-        inputs: session.inputs,
-        outputs: session.outputs,
-        pictures: manifest.pictures,
-        labels: manifest.labels,
-        adapter: own?.adapter ?? "",
-        dispatches: session.dispatches,
-        run(inputs) {
-          const turn = last.then(async () => plainResults(await session.run(typedInputs(session.inputs, inputs))));
-          last = turn.catch(() => undefined);
-          return turn;
-        },
-        async dispose() {
-          await last;
-          await session.dispose();
-          own?.device.destroy();
-        },
-      };
-    } catch (error) {
-      own?.device.destroy();
-      throw error;
-    }
+    checkRequirements(program, device);
+    const session = await createProgramSession(device, program, weights, own === undefined ? {} : { reopen, close });
+    return {
+      name: manifest.name,
+      inputs: session.inputs,
+      outputs: session.outputs,
+      pictures: manifest.pictures,
+      labels: manifest.labels,
+      adapter: own?.adapter ?? "",
+      dispatches: session.dispatches,
+      run: async (inputs) => plainResults(await session.run(typedInputs(session.inputs, inputs))),
+      dispose: () => session.dispose(),
+    };
+  } catch (error) {
+    close();
+    throw error;
   } finally {
-    await weights?.close();
+    await weights.close();
   }
 }
 

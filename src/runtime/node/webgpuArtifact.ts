@@ -1,10 +1,10 @@
 import { createReadStream } from "node:fs";
 import { compileError } from "../../ir/diagnostic.ts";
-import { type ArtifactFiles, openArtifact, type Progress } from "../artifact/index.ts";
-import { openSession } from "../artifact/session.ts";
+import { type ArtifactFiles, checkRequirements, openArtifact, type Progress } from "../artifact/index.ts";
 import type { ProgramSession } from "../webgpu/program.ts";
 import { insideFolder, openFile, startOf } from "./files.ts";
-import { type NodeDevice, openWebGpu } from "./webgpuDevice.ts";
+import type { NodeDevice } from "./webgpuDevice.ts";
+import { createWebGpuSession } from "./webgpuSession.ts";
 
 function folderFiles(folder: string): ArtifactFiles {
   return {
@@ -32,27 +32,9 @@ export async function createFolderSession(
 ): Promise<ProgramSession> {
   const { program, weights } = await openArtifact(folderFiles(folder), onProgress);
   try {
-    const opened = given ?? (await openWebGpu());
-    const close = given === undefined ? opened.close : () => undefined;
-    try {
-      const session = await openSession(opened.device, program, weights);
-      const dispose = async (): Promise<void> => {
-        await session.dispose();
-        close();
-      };
-      return {
-        ...session,
-        get memory() {
-          return session.memory;
-        },
-        dispose,
-        [Symbol.asyncDispose]: dispose,
-      };
-    } catch (error) {
-      close();
-      throw error;
-    }
+    if (given !== undefined) checkRequirements(program, given.device);
+    return await createWebGpuSession(program, weights, given);
   } finally {
-    await weights?.close();
+    await weights.close();
   }
 }
