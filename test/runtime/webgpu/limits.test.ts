@@ -16,8 +16,8 @@ graph @outer(%x: f32[n]) {
 }`;
 const weights = new Map([["w", f32([1], [7])]]);
 
-/** The device, as if it had room for buffers of so many bytes and no more. */
-function withRoomFor(device: GPUDevice, room: number): GPUDevice {
+/** The device, as if it had room for buffers of these sizes only. */
+function withRoomFor(device: GPUDevice, fits: (bytes: number) => boolean): GPUDevice {
   const scopes: { readonly filter: GPUErrorFilter; full: boolean }[] = [];
   const full = { message: "no room" } as GPUError;
   const own: Partial<GPUDevice> = {
@@ -30,7 +30,7 @@ function withRoomFor(device: GPUDevice, room: number): GPUDevice {
       return scopes.pop()?.full === true ? error.then(() => full) : error;
     },
     createBuffer(descriptor) {
-      if (descriptor.size <= room) return device.createBuffer(descriptor);
+      if (fits(descriptor.size)) return device.createBuffer(descriptor);
       const scope = scopes.findLast(({ filter }) => filter === "out-of-memory");
       if (scope !== undefined) scope.full = true;
       return device.createBuffer({ ...descriptor, size: 16 });
@@ -47,7 +47,7 @@ function withRoomFor(device: GPUDevice, room: number): GPUDevice {
 
 describe("memory that a device has not", () => {
   test("is a diagnostic that says how much was for what, and smaller runs still go", async () => {
-    const device = withRoomFor(opened().device, 4096);
+    const device = withRoomFor(opened().device, (bytes) => bytes <= 4096);
     await using session = await createProgramSession(device, programOf(outer, opened()), weights);
     await expect(session.run({ x: ramp(100) })).rejects.toThrow(
       /out-of-memory.*no room for the \d+ bytes of the values of a run \(at least \d+ are alive at once\); \d+ buffers with \d+ bytes are in use\n {2}help: run a smaller batch/,
@@ -61,7 +61,7 @@ describe("memory that a device has not", () => {
   });
 
   test("names the parameter that did not fit, and leaves nothing behind", async () => {
-    const device = withRoomFor(opened().device, 4096);
+    const device = withRoomFor(opened().device, (bytes) => bytes <= 4096);
     const text = "graph @g(%x: f32[2]) {\n  %big.weight = parameter() : f32[2000]\n  return y: %x, w: %big.weight\n}";
     const program = programOf(text, opened());
     const empty = await createProgramSession(
@@ -75,6 +75,18 @@ describe("memory that a device has not", () => {
     );
     expect(empty.allocations).toEqual(before);
   });
+});
+
+test("memory of tensors that are over is freed before a run is refused for want of it", async () => {
+  let refusals = 0;
+  const device = withRoomFor(opened().device, (bytes) => bytes !== 40_000 || ++refusals > 1);
+  await using session = await createProgramSession(device, programOf(outer, opened()), weights);
+  (await session.upload(ramp(500))).dispose();
+  expect(session.allocations.spareBytes).toBe(2000);
+  const { y } = await session.run({ x: ramp(100) }, { keep: ["y"] });
+  expect(refusals).toBe(2);
+  expect(session.allocations.spareBytes).toBe(0);
+  y.dispose();
 });
 
 describe("limits of the device", () => {
