@@ -15,10 +15,13 @@ export interface Origin {
   readonly doc: string;
 }
 
-/** What a function body reads from outside: a value in its natural form, or the size of a symbol. */
+/** What a function body reads from outside: a value in its natural form, or sizes with symbols. */
 export interface Capture {
   readonly local: string;
-  readonly from: { readonly value: Value; readonly short?: true } | { readonly symbol: string };
+  readonly from:
+    | { readonly value: Value; readonly short?: true }
+    | { readonly symbol: string }
+    | { readonly dims: readonly Dim[] };
 }
 
 /** Constants up to this many bytes are written where they are used; larger ones are initializers of the model. */
@@ -195,6 +198,12 @@ export class Body {
   /** i64[n]: a list of dimensions. */
   dims(list: readonly Dim[]): string {
     if (list.every(isStatic)) return this.ints(list);
+    if (list.length === 1) return this.dim(list[0] as Dim);
+    const ofTensor = this.#plan.profile === "ort-webgpu" && list.every(isPlain);
+    return this.once(`dims|${list}`, () => (ofTensor ? this.#dimsOfTensor(list) : this.#joinedDims(list)));
+  }
+
+  #joinedDims(list: readonly Dim[]): string {
     const parts: string[] = [];
     let run: number[] = [];
     const flush = () => {
@@ -208,9 +217,28 @@ export class Body {
         parts.push(this.dim(dim));
       }
     flush();
-    return parts.length === 1
-      ? (parts[0] as string)
-      : this.once(`dims|${list}`, () => this.node("Concat", parts, { axis: 0 })[0] as string);
+    return this.node("Concat", parts, { axis: 0 })[0] as string;
+  }
+
+  /** The sizes as the shape of a tensor made to have it, for a provider that computes nothing in i64. */
+  #dimsOfTensor(list: readonly Dim[]): string {
+    if (this.#members !== undefined) return this.#capture({ dims: list });
+    const make = (op: string, inputs: readonly string[]): string => this.node(op, inputs)[0] as string;
+    // One tensor for each symbol, as long as it along its axis and 1 long along the others; only sizes are read of them.
+    const lines = list.flatMap((dim, axis) => {
+      if (isStatic(dim)) return [];
+      const { input, axis: own, type } = this.#plan.symbolSource(dim);
+      const others = [...type.shape.keys()].filter((a) => a !== own);
+      const each = (n: number): string => this.ints(others.map(() => n));
+      const floats = this.cast(input, type.dtype, "f32"); // it has no Slice of i32
+      const line = others.length === 0 ? floats : make("Slice", [floats, each(0), each(1), this.ints(others)]);
+      const shape = list.map((_, a) => (a === axis ? -1 : 1));
+      return [make("Reshape", [line, this.ints(shape)])];
+    });
+    const crossed = lines.reduce((all, line) => make("Add", [all, line]));
+    const known = list.map((dim) => (isStatic(dim) ? dim : 1));
+    const whole = known.every((n) => n === 1) ? crossed : make("Expand", [crossed, this.ints(known)]);
+    return make("Shape", [whole]);
   }
 
   /** i64[1]: one dimension, computed from the sizes of the inputs where it has symbols. */
@@ -235,5 +263,8 @@ export class Body {
 }
 
 export const keyOf = (value: Value): string => `${value.producer.id}.${value.index}`;
+
+/** A symbol, or a size that a tensor can have. */
+const isPlain = (dim: Dim): boolean => (isStatic(dim) ? dim > 0 : dimParts(dim).kind === "symbol");
 
 const isSmall = (data: TensorData): boolean => data.values.byteLength <= inlineConstantBytes;

@@ -68,7 +68,7 @@ export function emitGraph(graph: Graph, settings: EmitSettings): EmittedGraph {
     else plan.emitNode(body, unit);
   return {
     opset,
-    nodes: nameOutputs(graph, body, names),
+    nodes: nameOutputs(plan, body, names),
     functions: table.functions,
     constants: body.constants,
     parameters,
@@ -96,11 +96,11 @@ function opsetOf(graph: Graph, profile: Profile): number {
 }
 
 /** Gives the tensor of each output its name; one that is an input, an initializer or another output is copied. */
-function nameOutputs(graph: Graph, body: Body, sources: ReadonlyMap<Value, string>): readonly OnnxNode[] {
+function nameOutputs(plan: Plan, body: Body, sources: ReadonlyMap<Value, string>): readonly OnnxNode[] {
   const fixed = new Set(sources.values());
   const renamed = new Map<string, string>();
-  for (const { name, value } of graph.outputs) {
-    const tensor = body.plain(value);
+  for (const { name, value } of plan.graph.outputs) {
+    const tensor = body.within(plan.originOf(body, value.producer), () => body.plain(value));
     if (fixed.has(tensor) || body.constants.has(tensor) || renamed.has(tensor)) {
       body.within({ name: "", doc: "" }, () => {
         const [copy] = body.node("Identity", [tensor]) as readonly [string];

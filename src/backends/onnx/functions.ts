@@ -133,6 +133,7 @@ export class FunctionTable {
     const shared = this.#share(region, body, distinct, doc);
     const inputs = body.captures.map(({ from }) => {
       if ("symbol" in from) return main.dim(from.symbol);
+      if ("dims" in from) return main.dims(from.dims);
       return from.short ? main.short(from.value) : main.natural(from.value);
     });
     const made = main.within({ name: region.scope, doc }, () =>

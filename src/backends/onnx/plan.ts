@@ -1,8 +1,8 @@
 import { compileError, formatLoc, unknownLoc } from "../../ir/diagnostic.ts";
 import { type Attrs, type Graph, isSource, type Node, type Value } from "../../ir/graph.ts";
 import type { Form, Registry } from "../../ir/op.ts";
-import type { TensorData } from "../../ir/type.ts";
-import type { Body } from "./body.ts";
+import type { TensorData, TensorType } from "../../ir/type.ts";
+import type { Body, Origin } from "./body.ts";
 import { type AnyRow, rowOf } from "./opset.ts";
 import type { Profile } from "./profile.ts";
 import { Site } from "./site.ts";
@@ -98,10 +98,10 @@ export class Plan {
   }
 
   /** The input whose axis has the size of a symbol. */
-  symbolSource(symbol: string): { readonly input: string; readonly axis: number } {
+  symbolSource(symbol: string): { readonly input: string; readonly axis: number; readonly type: TensorType } {
     for (const value of this.graph.inputs) {
       const axis = value.type.shape.indexOf(symbol);
-      if (axis >= 0) return { input: this.#names.get(value) as string, axis };
+      if (axis >= 0) return { input: this.#names.get(value) as string, axis, type: value.type };
     }
     throw compileError("unbound-symbol", `no input has an axis of size ${symbol}`, {
       loc: this.graph.inputs[0]?.producer.locs[0] ?? unknownLoc,
@@ -109,11 +109,16 @@ export class Plan {
     });
   }
 
-  emitNode(body: Body, node: Node): void {
-    const origin = {
+  /** How the ONNX nodes of a node are named in a body, and the line of the model that they come from. */
+  originOf(body: Body, node: Node): Origin {
+    return {
       name: [body.relative(node.scope), node.op].filter((part) => part !== "").join("."),
       doc: this.docStrings ? formatLoc(node.locs[0] ?? unknownLoc) : "",
     };
+  }
+
+  emitNode(body: Body, node: Node): void {
+    const origin = this.originOf(body, node);
     // What a function writes out again for a reader is the reader's: equal blocks then have equal names.
     const place = body.isFunction && this.repeatable(node) ? body.origin : origin;
     body.within(place, () => {

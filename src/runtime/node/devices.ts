@@ -1,5 +1,4 @@
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
+import { firstLine, providerFailure } from "./ortProbe.ts";
 import { openWebGpu } from "./webgpuDevice.ts";
 
 /** An execution provider of ONNX Runtime. */
@@ -26,7 +25,8 @@ export interface Devices {
 
 /** What can run a model on this machine, and why the rest cannot. */
 export async function findDevices(): Promise<Devices> {
-  return { webgpu: await findAdapters(), onnx: await findProviders() };
+  const webgpu = await findAdapters();
+  return { webgpu, onnx: await findProviders(webgpu) };
 }
 
 /** The adapter that the WebGPU target would use, with what was looked for first. */
@@ -47,7 +47,8 @@ export const ortVersion = async (): Promise<string> => versionOf(await import("o
 
 const versionOf = ({ env }: typeof import("onnxruntime-node")): string => env.versions.node ?? env.versions.common;
 
-async function findProviders(): Promise<readonly OnnxProvider[]> {
+/** Looks after the adapters: ONNX Runtime's WebGPU provider finds what the WebGPU target found. */
+async function findProviders(adapters: readonly WebgpuAdapter[]): Promise<readonly OnnxProvider[]> {
   let ort: typeof import("onnxruntime-node");
   try {
     ort = await import("onnxruntime-node");
@@ -57,47 +58,13 @@ async function findProviders(): Promise<readonly OnnxProvider[]> {
   }
   const version = versionOf(ort);
   const backends = ort.listSupportedBackends();
-  const failures = await Promise.all(backends.map(({ name }) => tryProvider(name)));
+  const failures = await Promise.all(backends.map(({ name }) => providerFailure(name)));
   return backends.map(({ name, bundled }, i) => {
     const failure = failures[i];
-    if (failure === undefined) return { name, available: true, version };
+    const on = name === "webgpu" ? adapters.find(({ available }) => available)?.name : undefined;
+    if (failure === undefined)
+      return { name, available: true, version, ...(on !== undefined && { reason: `ran a model on ${on}` }) };
     const reason = bundled ? failure : `${failure}; its libraries do not come with onnxruntime-node`;
     return { name, available: false, version, reason };
   });
 }
-
-/**
- * Why a session cannot be made on a provider; undefined where it can. Asked in a process of its own: drivers write to
- * standard error, and a broken one may end the process.
- */
-async function tryProvider(name: string): Promise<string | undefined> {
-  const entry = import.meta.resolve("onnxruntime-node");
-  try {
-    await promisify(execFile)(process.execPath, ["--input-type=module", "-e", probe, entry, identityModel, name], {
-      timeout: probeMs,
-    });
-    return undefined;
-  } catch (error) {
-    const { stdout = "", signal } = error as { readonly stdout?: string; readonly signal?: string | null };
-    const said = stdout.trim().replace(/^.* was false\. /, "");
-    return said !== "" ? said : signal ? `the probe was ended by ${signal}` : firstLine(error);
-  }
-}
-
-const probeMs = 30_000; // a GPU's first start may take seconds
-const probe = `
-const [entry, model, provider] = process.argv.slice(1);
-const { default: ort } = await import(entry);
-try {
-  const options = { executionProviders: [provider], logSeverityLevel: 4 };
-  await (await ort.InferenceSession.create(Buffer.from(model, "base64"), options)).release();
-} catch (error) {
-  console.log(error.message.split("\\n")[0]);
-  process.exitCode = 1;
-}`;
-
-const firstLine = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";
-
-/** The smallest ONNX file, in base64: y = Identity(x), f32[1], opset 17. */
-const identityModel = "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCAhAR";

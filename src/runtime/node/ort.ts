@@ -1,14 +1,17 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { InferenceSession, Tensor } from "onnxruntime-common";
 import type { OnnxArtifact } from "../../backends/onnx/index.ts";
 import { bindSizes } from "../../ir/bindSizes.ts";
-import { compileError, InternalError, OpError } from "../../ir/diagnostic.ts";
+import { compileError, InternalError, OpError, unknownLoc } from "../../ir/diagnostic.ts";
 import { parseDim } from "../../ir/dim.ts";
 import { pack, unpack } from "../../ir/packing.ts";
 import { allocate, type Dim, type DType, type Elements, type TensorData } from "../../ir/type.ts";
 import type { Session, SessionValue } from "../session.ts";
+import { fallbackError, isFallbackRefusal } from "./ortPlacement.ts";
+import { firstLine, plainReason, providerFailure } from "./ortProbe.ts";
+import { prepareAdapter } from "./webgpuDevice.ts";
 import { writeOnnx } from "./writeOnnx.ts";
 
 export interface OrtSessionOptions {
@@ -21,8 +24,9 @@ export interface OrtSessionOptions {
 }
 
 /**
- * Loads an ONNX file, its bytes, or an artefact not yet written, into ONNX Runtime. Fails with `missing-dependency`
- * where onnxruntime-node is not installed, `provider-unavailable` and `onnx-load`.
+ * Loads an ONNX file, its bytes, or an artefact not yet written, into ONNX Runtime. On WebGPU the CPU does not stand in
+ * for nodes that the provider does not take: they are `unsupported-op`. Fails with `missing-dependency` where
+ * onnxruntime-node is not installed, `provider-unavailable` and `onnx-load`.
  */
 export async function createOrtSession(
   source: string | Uint8Array | OnnxArtifact,
@@ -30,42 +34,69 @@ export async function createOrtSession(
 ): Promise<Session> {
   const ort = await importOrt();
   const { provider = "cpu", threads } = options;
+  const looked = provider === "webgpu" ? await adapter() : [];
   const settings: InferenceSession.SessionOptions = {
     executionProviders: [provider],
-    logSeverityLevel: 3,
+    logSeverityLevel: logLevels[provider],
     ...(threads === undefined ? {} : { intraOpNumThreads: threads, interOpNumThreads: 1 }),
+    ...(provider === "webgpu" && { extra: { session: { disable_cpu_ep_fallback: "1" } } }),
     ...options.ort,
   };
-  const load = async (from: string | Uint8Array): Promise<InferenceSession> => {
+  const create = (from: string | Uint8Array): Promise<InferenceSession> =>
+    typeof from === "string"
+      ? ort.InferenceSession.create(from, settings)
+      : ort.InferenceSession.create(from, settings);
+  const load = async (from: string | Uint8Array): Promise<Session> => {
     try {
-      return await (typeof from === "string"
-        ? ort.InferenceSession.create(from, settings)
-        : ort.InferenceSession.create(from, settings));
+      return wrapSession(ort, await create(from));
     } catch (error) {
-      throw loadFailure(error, provider);
+      const message = firstLine(error);
+      if (!isFallbackRefusal(message)) throw loadFailure(message, provider, looked);
+      throw await withFile(from, (path) => fallbackError(path, provider));
     }
   };
-  if (typeof source === "string" || source instanceof Uint8Array) return wrapSession(ort, await load(source));
-  if (source.externalFile === undefined && source.weightBytes < fromFileBytes)
-    return wrapSession(ort, await load(await source.encode()));
+  if (typeof source === "string" || source instanceof Uint8Array) return load(source);
+  if (source.externalFile === undefined && source.weightBytes < fromFileBytes) return load(await source.encode());
   // From a file ONNX Runtime reads the weights once, without a copy of ours; it needs the file only while it loads.
+  return withFile(source, load);
+}
+
+const fromFileBytes = 64 * 2 ** 20; // of weights; below, a temporary file costs more than the copy
+
+/**
+ * ONNX Runtime's ORT_LOGGING_LEVEL. What fails is thrown as well, so errors are not logged. On CUDA the CPU computes
+ * shapes by ONNX Runtime's own choice: its warning of that (2) is let through.
+ */
+const logLevels = { cpu: 4, webgpu: 4, cuda: 2 } as const;
+
+let looking: Promise<readonly string[]> | undefined;
+
+/** What was looked for, for ONNX Runtime's WebGPU provider to find: once, since it never looks again. */
+const adapter = (): Promise<readonly string[]> => {
+  looking ??= prepareAdapter(() => providerFailure("webgpu"));
+  return looking;
+};
+
+/** Calls with the path of a model, written to a temporary folder where it has none. */
+async function withFile<T>(source: string | Uint8Array | OnnxArtifact, body: (path: string) => Promise<T>): Promise<T> {
+  if (typeof source === "string") return body(source);
   const folder = await mkdtemp(join(tmpdir(), "tamis-onnx-"));
   try {
     const path = join(folder, "model.onnx");
-    await writeOnnx(source, path);
-    return wrapSession(ort, await load(path));
+    await (source instanceof Uint8Array ? writeFile(path, source) : writeOnnx(source, path));
+    return await body(path);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-const fromFileBytes = 64 * 2 ** 20; // of weights; below, a temporary file costs more than the copy
-
 type Ort = typeof import("onnxruntime-node");
 
 async function importOrt(): Promise<Ort> {
   try {
-    return await import("onnxruntime-node");
+    const ort = await import("onnxruntime-node");
+    ort.env.logLevel = "fatal"; // of what ONNX Runtime says outside sessions; errors are thrown as well
+    return ort;
   } catch (error) {
     throw compileError("missing-dependency", `onnxruntime-node cannot be loaded: ${firstLine(error)}`, {
       help: "npm install --ignore-scripts onnxruntime-node",
@@ -73,17 +104,25 @@ async function importOrt(): Promise<Ort> {
   }
 }
 
-function loadFailure(error: unknown, provider: string) {
-  const message = firstLine(error);
-  if (/backend not found|provider.*(not (enabled|available|supported)|fail)|libonnxruntime_providers/i.test(message))
-    return compileError("provider-unavailable", `ONNX Runtime has no ${provider} provider here: ${message}`, {
-      help: "use the cpu provider, or see `tamis devices`",
-    });
+function loadFailure(message: string, provider: string, looked: readonly string[]) {
+  if (
+    /backend not found|provider.*(not (enabled|available|supported)|fail)|libonnxruntime_providers|WebGPU adapter/i.test(
+      message,
+    )
+  )
+    return compileError(
+      "provider-unavailable",
+      `ONNX Runtime has no ${provider} provider here: ${plainReason(message)}`,
+      {
+        notes: looked.map((message) => ({ message, loc: unknownLoc })),
+        help: provider === "cuda" ? cudaHelp : "use the cpu provider, or see `tamis devices`",
+      },
+    );
   return compileError("onnx-load", `ONNX Runtime cannot load the model: ${message}`);
 }
 
-const firstLine = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";
+const cudaHelp =
+  "onnxruntime-node's CUDA libraries come with its install script (npm rebuild onnxruntime-node, with a network) and need an NVIDIA driver; use the cpu provider, or see `tamis devices`";
 
 function wrapSession(ort: Ort, session: InferenceSession): Session {
   const inputs = session.inputMetadata.map(describe);

@@ -44,19 +44,17 @@ export async function openWebGpu(): Promise<NodeDevice> {
 }
 
 /**
- * Lets a library of this process that carries a Dawn of its own find an adapter: a hardware one of the system where it
- * has one, else SwiftShader. Gives what was looked for. To be called before that library loads, since a Dawn looks for
- * drivers once.
+ * Lets a library of this process that carries a Dawn of its own find an adapter: a hardware one of the system where
+ * `failure`, tried in a process of its own, finds that to work, else SwiftShader. Gives what was looked for. To be called
+ * before that library looks, since a Dawn looks for drivers once; and ours stays out of it, since two Dawns on
+ * SwiftShader in one process now and then end it.
  */
-export async function prepareAdapter(): Promise<readonly string[]> {
+export async function prepareAdapter(failure: () => Promise<string | undefined>): Promise<readonly string[]> {
   const reasons: string[] = [];
   if (systemHasVulkan(reasons)) {
-    const adapter = await (await loadDawn())
-      .create([])
-      .requestAdapter()
-      .catch(() => null);
-    reasons.push(`a Vulkan driver of the system: ${adapter === null ? "none found" : nameOf(adapter.info)}`);
-    if (adapter !== null) return reasons;
+    const reason = await failure();
+    reasons.push(`a Vulkan driver of the system: ${reason ?? "works"}`);
+    if (reason === undefined) return reasons;
   }
   if (prepareSwiftShader(reasons)) reasons.push("SwiftShader from @sparticuz/chromium");
   return reasons;

@@ -27,6 +27,7 @@ function reshapeTarget(at: Site, from: readonly Dim[], to: readonly Dim[]): stri
   const copied = to.map((dim, axis) => (isStatic(dim) || dim !== from[axis] ? dim : 0));
   const left = copied.filter((dim) => !isStatic(dim));
   if (left.length === 0) return at.ints(copied as number[]);
+  if (left.length > 1 && at.plan.profile === "ort-webgpu") return at.body.dims(to);
   const inferred = copied.findIndex((dim) => !isStatic(dim));
   return at.body.dims(copied.map((dim, axis) => (axis === inferred ? -1 : dim)));
 }
