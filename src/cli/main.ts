@@ -35,7 +35,10 @@ const withModelOptions = (command: Command): Command =>
     .option("--set <key=value>", "an option of the model, such as depth=6; repeatable", append)
     .option("--weights <file>", ".safetensors, its index.json, .onnx, a folder that holds one, or random:SEED")
     .option("--target <target>", "what the model is for: onnx, reference or webgpu")
-    .option("--profile <profile>", "of onnx: portable, ort-cuda, ort-webgpu or standard")
+    .option(
+      "--profile <profile>",
+      "of onnx: portable, ort-cuda, ort-webgpu or standard; of webgpu: portable or software",
+    )
     .option("--stop-after <stage>", "trace, the name of a pass, or legalize");
 
 function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Command {
@@ -82,6 +85,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
       example(
         "tamis compile vit.ts --target onnx -o out/vit",
         "tamis compile vit.ts --target onnx --profile ort-cuda --pass mergeTokens:r=8 --weights vit.safetensors -o out/vit",
+        "tamis compile vit.ts --target webgpu --pass mergeTokens:r=8 -o out/vit-browser",
         "tamis compile vit.ts --stop-after trace",
       ),
     )

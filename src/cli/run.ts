@@ -1,5 +1,14 @@
 import { join } from "node:path";
-import { compileError, emitOnnx, emitWgsl, formatType, type Model, type TensorData, toNumbers } from "../index.ts";
+import {
+  compileError,
+  type DeviceProfile,
+  emitOnnx,
+  emitWgsl,
+  formatType,
+  type Model,
+  type TensorData,
+  toNumbers,
+} from "../index.ts";
 import {
   createFolderSession,
   createOrtSession,
@@ -82,7 +91,7 @@ interface Opened {
 
 /** An artefact that nothing was asked to change runs as it was written. */
 async function openSession(
-  { target, loaded, model, profile }: Prepared,
+  { target, loaded, model, profile, device }: Prepared,
   options: RunOptions,
   provider: Provider,
   threads: number | undefined,
@@ -94,7 +103,10 @@ async function openSession(
   );
   const artifact = changed ? undefined : loaded.artifact;
   if (target === "webgpu")
-    return openWebGpuSession(model, artifact?.manifest.target === "webgpu" ? artifact.folder : undefined);
+    return openWebGpuSession(model, {
+      folder: artifact?.manifest.target === "webgpu" ? artifact.folder : undefined,
+      device: options.profile === undefined ? undefined : device.device,
+    });
   // After the session: without onnxruntime-node, making one says how to get it.
   const named = async (session: Session): Promise<Opened> => ({
     session,
@@ -107,12 +119,20 @@ async function openSession(
   return named(await createOrtSession(join(artifact.folder, "model.onnx"), settings));
 }
 
-async function openWebGpuSession(model: Model, folder: string | undefined): Promise<Opened> {
+/** A compiled folder as it is, or the model compiled for `device`, by default for the one it runs on. */
+async function openWebGpuSession(
+  model: Model,
+  { folder, device }: { readonly folder?: string | undefined; readonly device?: DeviceProfile | undefined },
+): Promise<Opened> {
   const opened = await openWebGpu();
   try {
     const session =
       folder === undefined
-        ? await createWebGpuSession(emitWgsl(model, { device: deviceProfile(opened), registry }), model.weights, opened)
+        ? await createWebGpuSession(
+            emitWgsl(model, { device: device ?? deviceProfile(opened), registry }),
+            model.weights,
+            opened,
+          )
         : await createFolderSession(folder, opened);
     const dispose = async (): Promise<void> => {
       await session.dispose();

@@ -96,7 +96,16 @@ describe("names that are not there", () => {
     [["inspect", "mlp.ir", "--set", "width=3"], "error[bad-option]", "mlp.ir is a graph"],
     [["compile", "mlp.ir", "--profile", "portabel", "-o", "x"], "error[unknown-profile]", "did you mean portable?"],
     [["compile", "mlp.ir", "--target", "onxn", "-o", "x"], "error[unknown-target]", "did you mean onnx?"],
-    [["compile", "mlp.ir", "--target", "webgpu", "-o", "x"], "error[target-not-built]", "--target onnx"],
+    [
+      ["compile", "mlp.ir", "--target", "webgpu", "--profile", "softwear", "-o", "x"],
+      "error[unknown-profile]",
+      "did you mean software?",
+    ],
+    [
+      ["compile", "mlp.ir", "--target", "webgpu", "--external-data", "always", "-o", "x"],
+      "error[bad-option]",
+      "--target onnx",
+    ],
     [["inspect", "mlp.ir", "--stop-after", "legalise"], "error[unknown-stage]", "did you mean legalize?"],
     [["run", "mlp.ir", "--weights", "random:1", "--input", "z=random:1"], "error[bad-input]", "did you mean x?"],
     [["run", "mlp.ir", "--input", "x=random:1"], "error[missing-weights]", "give --weights FILE"],
@@ -230,6 +239,44 @@ test("an artefact runs as it was written, is inspected, compiled again and told 
   expect(JSON.parse(again.stdout)).toEqual(JSON.parse(first.stdout));
   await writeFile(path("out/mlp/model.onnx"), "cut");
   await refuses(["run", "out/mlp", "--input", "x=random:1"], "error[artifact-damaged]: model.onnx");
+});
+
+test("an artefact for webgpu runs as it was written, is inspected, compiled again and told from a damaged one", async () => {
+  const first = await run(
+    "compile",
+    "mlp.ts",
+    "--target",
+    "webgpu",
+    "--profile",
+    "software",
+    "-o",
+    "gpu/mlp",
+    "--json",
+  );
+  expect(first.status).toBe(0);
+  const { files, target, profile } = JSON.parse(first.stdout) as { files: object; target: string; profile: string };
+  expect([target, profile]).toEqual(["webgpu", "software"]);
+  expect(Object.keys(files)).toEqual(
+    ["kernels.wgsl", "mlp.d.ts", "mlp.js", "model.ir", "package.json", "plan.json", "weights.safetensors"].sort(),
+  );
+  const y = (ended: Ended): readonly number[] =>
+    (JSON.parse(ended.stdout) as { outputs: { y: { data: number[] } } }).outputs.y.data;
+  const given = ["--input", "x=random:1", "--bind", "batch=3", "--json"];
+  const [artefact, reference, stats, again] = await Promise.all([
+    run("run", "gpu/mlp", ...given),
+    run("run", "gpu/mlp", "--target", "reference", ...given),
+    run("inspect", "gpu/mlp", "--stats"),
+    run("compile", "mlp.ts", "--target", "webgpu", "--profile", "software", "-o", "gpu/again", "--json"),
+  ]);
+  expect((JSON.parse(artefact.stdout) as { target: string }).target).toBe("webgpu");
+  expect(y(artefact)).toHaveLength(9);
+  y(artefact).forEach((value, i) => expect(value).toBeCloseTo(y(reference)[i] as number, 5));
+  expect(stats.stdout).toMatch(/parameters +67\n/);
+  expect((JSON.parse(again.stdout) as { files: object }).files).toEqual(files);
+  const weights = await readFile(path("gpu/mlp/weights.safetensors"));
+  weights[weights.length - 1] = (weights.at(-1) as number) ^ 1;
+  await writeFile(path("gpu/mlp/weights.safetensors"), weights);
+  await refuses(["run", "gpu/mlp", "--input", "x=random:1"], "error[artifact-damaged]: weights.safetensors of gpu/mlp");
 });
 
 test("--stop-after ends in IR that another command takes up", async () => {

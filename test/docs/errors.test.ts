@@ -14,7 +14,7 @@ const sources = readdirSync(`${repository}src`, { recursive: true, encoding: "ut
 /** Families of codes; a text of this form that is no code of ours stands in `others`. */
 const family =
   /"((?:weights|file|tensor|picture|unknown|bad|unsupported|missing|duplicate|no|model|onnx|output|artifact)-[a-z]+(?:-[a-z]+)*)"/g;
-const others = new Set(["onnx-proto"]);
+const others = new Set(["onnx-proto", "no-cache"]);
 /** The first text of a call that raises, or what a `code` is set to. */
 const raised =
   /\b(?:compileError|diagnostic|OpError|wrong|refuse|fail|unknown)\(\s*(?:[\w.#]+,\s*)?"([a-z]+(?:-[a-z]+)*)"|\bcode\b(?::|\s*=|\s*\?)[^;"]*"([a-z]+(?:-[a-z]+)+)"/g;
