@@ -19,7 +19,7 @@ export function bindSizes(wanted: readonly WantedInput[], given: Given): Readonl
     compileError(code, message, loc === undefined ? {} : { loc });
   for (const input of wanted) {
     const { name, dtype, shape } = input;
-    const tensor = given[name];
+    const tensor = Object.hasOwn(given, name) ? given[name] : undefined; // "constructor" may be a name
     if (tensor === undefined) throw fail(`input ${name} (${formatType(input)}) is missing`, input);
     if (tensor.dtype !== dtype || tensor.shape.length !== shape.length)
       throw fail(

@@ -250,23 +250,23 @@ export class LoadedProgram {
     staging: GPUBuffer | undefined,
     taken: Map<Slot, GPUBuffer>,
   ): RunResult["outputs"] {
-    const results: RunResult["outputs"] = {};
+    const results: (readonly [name: string, DeviceTensor | TensorData])[] = [];
     const bytes = staging?.getMappedRange();
     let at = 0;
     for (const output of outputs) {
       const { name, dtype, shape, place } = output;
       if (!output.kept) {
         const words = bytes?.slice(at, at + output.bytes) ?? new ArrayBuffer(0);
-        results[name] = fromWords(dtype, shape, words);
+        results.push([name, fromWords(dtype, shape, words)]);
         at += stagedBytes(output.bytes);
         continue;
       }
       const slot = place.in as Slot;
       taken.delete(slot);
-      results[name] = new DeviceTensor(this.ledger, buffers.get(slot) as GPUBuffer, dtype, shape);
+      results.push([name, new DeviceTensor(this.ledger, buffers.get(slot) as GPUBuffer, dtype, shape)]);
     }
     staging?.unmap();
-    return results;
+    return Object.fromEntries(results); // of own properties, "__proto__" too
   }
 }
 
