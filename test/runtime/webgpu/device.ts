@@ -1,3 +1,6 @@
+import { setTimeout } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, expect } from "vitest";
 import { emitWgsl, type WgslOptions, type WgslProgram } from "../../../src/backends/wgsl/index.ts";
 import { compareTensors, tolerance } from "../../../src/conform/tolerance.ts";
@@ -45,4 +48,11 @@ export function expectClose(got: TensorData | undefined, wanted: TensorData, nam
   expect(got, name).toBeDefined();
   if (got !== undefined)
     expect(compareTensors(got, wanted, tolerance(wanted.dtype, { target: "webgpu" })).message, name).toBe("");
+}
+
+/** Collects garbage, and gives what is told of it a turn. */
+export async function collectGarbage(): Promise<void> {
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
+  await setTimeout(10);
 }
