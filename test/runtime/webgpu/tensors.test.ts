@@ -123,7 +123,7 @@ test("a tensor that nobody holds any more gives its memory back", async () => {
   await forget();
   const all = 4 * 12_345 * 4;
   for (let i = 0; i < 200 && session.allocations.spareBytes - spareBytes < all; i++) await collectGarbage();
-  expect(session.allocations.spareBytes - spareBytes).toBe(all);
+  expect(session.allocations.spareBytes - spareBytes).toBeGreaterThanOrEqual(all);
 });
 
 describe("a session refuses", () => {
