@@ -1,7 +1,7 @@
 // One node that computes (or one stored expression) as kernels.
 
 import { InternalError } from "../../ir/diagnostic.ts";
-import { floorDivide, productOfDims } from "../../ir/dim.ts";
+import { floorDivide, multiplyDims, productOfDims } from "../../ir/dim.ts";
 import type { Attrs, Node, Value } from "../../ir/graph.ts";
 import type { Form, WindowGeometry } from "../../ir/op.ts";
 import type { Dim, TensorType } from "../../ir/type.ts";
@@ -249,6 +249,80 @@ function lowerWindow(scheduler: Scheduler, node: Node, form: FormOf<"window">, l
     node.operands.map((operand) => operand.type),
     node.attrs,
   );
+  return g.reduce === "dot" && g.featureGroups === 1 && g.batchGroups === 1
+    ? lowerConvolution(scheduler, node, g, label)
+    : lowerTaps(scheduler, node, g, label);
+}
+
+/** Where the taps of a window lie in the input: rows and columns, and whether they are inside it. */
+function windowPlace(
+  { pool }: Reader,
+  g: WindowGeometry,
+  out: readonly [Expr, Expr],
+  tap: readonly [Expr, Expr],
+  sizes: readonly [Dim, Dim],
+): { readonly place: readonly [Expr, Expr]; readonly inside: Expr } {
+  const s = pool.index;
+  let inside: Expr = pool.literal(1, "bool");
+  const along = (axis: 0 | 1): Expr => {
+    const lit = (value: number) => pool.literal(value, "i32");
+    const reach = s.add(
+      s.mul(out[axis], lit(g.strides[axis] as number)),
+      s.mul(tap[axis], lit(g.kernelDilation[axis] as number)),
+    );
+    const [low, high] = g.padding[axis] as readonly [number, number];
+    const place = low === 0 ? reach : s.sub(reach, lit(low));
+    const base = g.baseDilation[axis] as number;
+    const at = base === 1 ? place : s.div(place, lit(base));
+    if (low > 0) inside = s.and(inside, s.lessEqual(lit(0), place));
+    if (base > 1) inside = s.and(inside, pool.make("equal", [s.mod(place, lit(base)), lit(0)], "bool"));
+    if (low > 0 || high > 0 || base > 1) inside = s.and(inside, s.less(at, pool.dim(sizes[axis])));
+    return at;
+  };
+  return { place: [along(0), along(1)], inside };
+}
+
+/** A convolution of one group as a product: filters by taps times taps by places. */
+function lowerConvolution(scheduler: Scheduler, node: Node, g: WindowGeometry, label: Label): Kernel {
+  const [x, weight] = node.operands as readonly [Value, Value];
+  const { shape } = resultOf(node).type;
+  const [batch, filters, rows, columns] = shape as readonly [Dim, Dim, Dim, Dim];
+  const [, channels, height, width] = x.type.shape as readonly [Dim, Dim, Dim, Dim];
+  const [kernelRows, kernelColumns] = g.kernel as readonly [number, number];
+  const reader = scheduler.reader();
+  const { pool } = reader;
+  const places = multiplyDims(rows, columns);
+  const taps = productOfDims([channels, kernelRows, kernelColumns]);
+  const [b, m, n, k] = [
+    reader.variable("b", batch),
+    reader.variable("m", filters),
+    reader.variable("n", places),
+    reader.variable("k", taps),
+  ];
+  const [c, p, q] = reader.unravel(k, [channels, kernelRows, kernelColumns]) as readonly [Expr, Expr, Expr];
+  const [row, column] = reader.unravel(n, [rows, columns]) as readonly [Expr, Expr];
+  const { place, inside } = windowPlace(reader, g, [row, column], [p, q], [height, width]);
+  const tap = reader.read(x, [b, c, ...place]);
+  const outside = pool.literal(0, tap.type);
+  const i = reader.variable("i", productOfDims(shape));
+  const register = registerOf(x.type.dtype) as Register;
+  return {
+    kind: "gemm",
+    ...label,
+    batch,
+    m: filters,
+    n: places,
+    k: taps,
+    register,
+    a: reader.read(weight, [m, c, p, q]),
+    b: inside.op === "literal" ? tap : pool.make("select", [inside, tap, outside], tap.type),
+    at: reader.ravel([b, m, row, column], shape),
+    results: reader.results(scheduler.epilogueOf(node), i, pool.variable("acc", register)),
+  };
+}
+
+/** Pooling and grouped convolutions: tap after tap. */
+function lowerTaps(scheduler: Scheduler, node: Node, g: WindowGeometry, label: Label): Kernel {
   const [x, weight] = node.operands as readonly [Value, Value | undefined];
   const { shape } = resultOf(node).type;
   const [, , height, width] = x.type.shape as readonly [Dim, Dim, Dim, Dim];
@@ -261,21 +335,8 @@ function lowerWindow(scheduler: Scheduler, node: Node, form: FormOf<"window">, l
   const channels = weight === undefined ? 1 : (weight.type.shape[1] as Dim);
   const c = reader.variable("c", channels);
   const [p, q] = [reader.variable("p", g.kernel[0] as number), reader.variable("q", g.kernel[1] as number)];
-  let inside: Expr = pool.literal(1, "bool");
-  const along = (axis: 0 | 1, out: Expr, tap: Expr, size: Dim): Expr => {
-    const lit = (value: number) => pool.literal(value, "i32");
-    const reach = s.add(s.mul(out, lit(g.strides[axis] as number)), s.mul(tap, lit(g.kernelDilation[axis] as number)));
-    const [low, high] = g.padding[axis] as readonly [number, number];
-    const place = low === 0 ? reach : s.sub(reach, lit(low));
-    const base = g.baseDilation[axis] as number;
-    const at = base === 1 ? place : s.div(place, lit(base));
-    if (low > 0) inside = s.and(inside, s.lessEqual(lit(0), place));
-    if (base > 1) inside = s.and(inside, pool.make("equal", [s.mod(place, lit(base)), lit(0)], "bool"));
-    if (low > 0 || high > 0 || base > 1) inside = s.and(inside, s.less(at, pool.dim(size)));
-    return at;
-  };
-  const [y, z] = [along(0, row, p, height), along(1, column, q, width)];
-  let source: readonly Expr[] = [n, channel, y, z];
+  const { place, inside } = windowPlace(reader, g, [row, column], [p, q], [height, width]);
+  let source: readonly Expr[] = [n, channel, ...place];
   let taps: Expr = pool.literal(1, "f32");
   if (weight !== undefined) {
     const outputs = weight.type.shape[0] as Dim;
@@ -284,7 +345,7 @@ function lowerWindow(scheduler: Scheduler, node: Node, form: FormOf<"window">, l
       s.mul(s.div(channel, pool.dim(floorDivide(outputs, g.batchGroups))), pool.dim(shape[0] as Dim)),
       n,
     );
-    source = [g.batchGroups === 1 ? n : fromBatch, s.add(s.mul(group, pool.dim(channels)), c), y, z];
+    source = [g.batchGroups === 1 ? n : fromBatch, s.add(s.mul(group, pool.dim(channels)), c), ...place];
     taps = reader.read(weight, [channel, c, p, q]);
   }
   const read = reader.read(x, source);
