@@ -18,7 +18,7 @@ export interface Expr {
   readonly name?: string;
   /** Largest value plus one, for non-negative index expressions whose range is known. */
   readonly bound?: number;
-  /** Elements of the buffer that a load reads from. */
+  /** Elements of the buffer that a load reads from; terms of a fold. */
   readonly elements?: Dim;
   /** Values at once: four neighbours, where vectorised (vector.ts). */
   readonly width?: 4;
@@ -69,6 +69,14 @@ export class ExprPool {
 
   load(buffer: { readonly name: string; readonly register: Register; readonly elements: Dim }, index: Expr): Expr {
     return this.make("load", [index], buffer.register, { name: buffer.name, elements: buffer.elements });
+  }
+
+  /**
+   * A loop inside an expression: `step` from the variables `name` (0 to terms - 1) and `accumulatorOf(name)`, which
+   * starts as `init`.
+   */
+  fold(name: string, terms: Dim, init: Expr, step: Expr): Expr {
+    return this.make("fold", [init, step], step.type, { name, elements: terms });
   }
 
   readonly index: IntScalar<Expr> = {
@@ -282,8 +290,12 @@ export function symbolsIn(roots: readonly Expr[]): ReadonlySet<string> {
   return out;
 }
 
-/** Visits each expression below the roots once, operands first. */
-export function walk(roots: readonly Expr[], visit: (e: Expr) => void): void {
+export const accumulatorOf = (fold: string): string => `${fold}acc`;
+
+const everything = (): boolean => true;
+
+/** Visits each expression below the roots once, operands first; below an expression only where `into` says so. */
+export function walk(roots: readonly Expr[], visit: (e: Expr) => void, into: (e: Expr) => boolean = everything): void {
   const seen = new Set<Expr>();
   const stack: { e: Expr; next: number }[] = [];
   for (const root of roots) {
@@ -292,7 +304,7 @@ export function walk(roots: readonly Expr[], visit: (e: Expr) => void): void {
     seen.add(root);
     while (stack.length > 0) {
       const top = stack.at(-1) as { e: Expr; next: number };
-      const arg = top.e.args[top.next++];
+      const arg = into(top.e) ? top.e.args[top.next++] : undefined;
       if (arg === undefined) {
         visit(top.e);
         stack.pop();

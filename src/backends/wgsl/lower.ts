@@ -8,7 +8,7 @@ import type { Dim, TensorType } from "../../ir/type.ts";
 import { type Expr, type Register, registerOf } from "./expr.ts";
 import type { Fold, Kernel } from "./kernel.ts";
 import { formOf } from "./rowwise.ts";
-import type { Reader, Scheduler } from "./schedule.ts";
+import { type Reader, type Scheduler, weave } from "./schedule.ts";
 
 type FormOf<K extends Form<Attrs>["kind"]> = Extract<Form<Attrs>, { kind: K }>;
 
@@ -55,13 +55,6 @@ function lowerMap(scheduler: Scheduler, node: Node, label: Label): Kernel {
   // The value is read through its own arithmetic, not from the memory it is about to fill.
   const inner = reader.inlined(value, reader.unravel(i, value.type.shape));
   return { kind: "map", ...label, count: buffer.elements, results: [{ buffer, value: inner }] };
-}
-
-/** Index of the operand from the kept axes' index and the folded axes' index. */
-function weave(rank: number, axes: readonly number[], kept: readonly Expr[], folded: readonly Expr[]): readonly Expr[] {
-  let k = 0;
-  let f = 0;
-  return Array.from({ length: rank }, (_, axis) => (axes.includes(axis) ? folded[f++] : kept[k++]) as Expr);
 }
 
 function foldOf(reader: Reader, form: FormOf<"reduction">, x: Expr, type: TensorType, count: Expr, place: Expr): Fold {

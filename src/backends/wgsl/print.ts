@@ -1,7 +1,9 @@
 // Expressions as WGSL. Shared ones become `let`s; nothing here decides what is computed.
-import type { Expr } from "./expr.ts";
-import { walk } from "./expr.ts";
+import { divideDims } from "../../ir/dim.ts";
+import type { Dim } from "../../ir/type.ts";
+import { accumulatorOf, type Expr, walk } from "./expr.ts";
 import { definitions, inLibrary, wideName } from "./library.ts";
+import { lanes, Vectoriser } from "./vector.ts";
 
 /** How loads and sizes are spelt in the kernel at hand. */
 export interface Names {
@@ -28,6 +30,9 @@ export class Printer {
   readonly #names: Names;
   readonly #used = new Set<string>();
   readonly #lets = new Map<Expr, string>();
+  readonly #folds = new Map<Expr, string>();
+  readonly #renamed = new Map<string, string>();
+  readonly #functions: string[] = [];
   #count = 0;
 
   constructor(names: Names) {
@@ -38,10 +43,13 @@ export class Printer {
   statements(roots: readonly Expr[], indent: string): { lines: readonly string[]; texts: readonly string[] } {
     const uses = new Map<Expr, number>();
     const order: Expr[] = [];
-    walk(roots, (e) => {
+    const outsideFolds = (e: Expr): boolean => e.op !== "fold";
+    const count = (e: Expr): void => {
       order.push(e);
-      for (const arg of e.args) uses.set(arg, (uses.get(arg) ?? 0) + (repeatsIndex.has(e.op) ? 2 : 1));
-    });
+      if (outsideFolds(e))
+        for (const arg of e.args) uses.set(arg, (uses.get(arg) ?? 0) + (repeatsIndex.has(e.op) ? 2 : 1));
+    };
+    walk(roots, count, outsideFolds);
     const lines: string[] = [];
     for (const e of order) {
       if (e.args.length === 0 || this.#lets.has(e) || (uses.get(e) ?? 0) < 2) continue;
@@ -73,15 +81,18 @@ export class Printer {
 
   #text(e: Expr): string {
     const wide = e.width === 4;
+    if (e.op === "fold") return this.#fold(e);
     const args = e.args.map((arg) => (wide && arg.width === undefined ? this.wideText(arg) : this.text(arg)));
     const [a, b, c] = args as [string, string, string];
     switch (e.op) {
       case "literal":
         return e.type === "i32" && (e.value as number) > 1 ? this.#names.size(e.value as number) : literalText(e);
       case "variable":
-        return e.name as string;
-      case "lanes":
-        return `(vec4<i32>(${e.args[0]?.name}) + vec4<i32>(0, 1, 2, 3))`;
+        return this.#renamed.get(e.name as string) ?? (e.name as string);
+      case "lanes": {
+        const name = e.args[0]?.name as string;
+        return `(vec4<i32>(${this.#renamed.get(name) ?? name}) + vec4<i32>(0, 1, 2, 3))`;
+      }
       case "dim":
         return this.#names.size(e.name as string);
       case "load":
@@ -142,10 +153,88 @@ export class Printer {
     return `${called}(${args.join(", ")})`;
   }
 
+  /** A call of the function that runs a loop; its variables are handed over by name. */
+  #fold(e: Expr): string {
+    const name = this.#folds.get(e) ?? this.#defineFold(e);
+    const args = freeVariables(e).map((v) => this.text(v));
+    return `${name}(${args.join(", ")})`;
+  }
+
+  #defineFold(e: Expr): string {
+    const index = this.#folds.size;
+    const name = `fold${index}`;
+    this.#folds.set(e, name);
+    const variable = e.name as string;
+    const accumulator = accumulatorOf(variable);
+    const free = freeVariables(e);
+    const along = e.width === undefined ? foldedTogether(e) : undefined;
+    const [init, step] = [e.args[0] as Expr, along ?? (e.args[1] as Expr)];
+    const width = e.width === 4 || along !== undefined ? 4 : 1;
+    const before = new Map(this.#renamed);
+    const args = free.map((v) => `${this.text(v)}: ${v.width === 4 ? `vec4<${v.type}>` : v.type}`);
+    this.#renamed.set(variable, `u${index}`);
+    this.#renamed.set(accumulator, `a${index}_`);
+    const lines = this.#apart(() => {
+      const { lines, texts } = this.statements([step], "    ");
+      const type = width === 4 ? `vec4<${e.type}>` : e.type;
+      const first = along === undefined && width === 4 ? this.wideText(init) : along ? `${type}()` : this.text(init);
+      const result = width === 4 && along === undefined ? this.wideText(step) : (texts[0] as string);
+      const sum = `a${index}_.x + a${index}_.y + a${index}_.z + a${index}_.w + ${along ? this.text(init) : ""}`;
+      return [
+        `fn ${name}(${args.join(", ")}) -> ${e.width === 4 ? type : e.type} {`,
+        `  var a${index}_ = ${first};`,
+        `  for (var u${index} = 0; u${index} < ${this.#names.size(e.elements as Dim)}; u${index} += ${along ? 4 : 1}) {`,
+        ...lines,
+        `    a${index}_ = ${along ? this.wideText(step) : result};`,
+        "  }",
+        `  return ${along ? sum : `a${index}_`};`,
+        "}",
+      ];
+    });
+    this.#renamed.clear();
+    for (const [from, to] of before) this.#renamed.set(from, to);
+    this.#functions.push(...lines);
+    return name;
+  }
+
+  /** Prints inside a function of its own, where no `let` of the caller is known. */
+  #apart<T>(body: () => T): T {
+    return this.block(() => {
+      this.#lets.clear();
+      return body();
+    });
+  }
+
   /** Definitions that the printed text needs. */
   prelude(): string {
-    return definitions(this.#used);
+    return [definitions(this.#used), ...this.#functions].join("\n");
   }
+}
+
+/** Variables that a loop reads but does not bind, each once. */
+function freeVariables(fold: Expr): readonly Expr[] {
+  const bound = new Set<string>();
+  const found = new Map<string, Expr>();
+  walk([fold], (e) => {
+    if (e.op === "fold") for (const name of [e.name as string, accumulatorOf(e.name as string)]) bound.add(name);
+    if (e.op === "variable") found.set(e.name as string, e);
+  });
+  return [...found].filter(([name]) => !bound.has(name)).map(([, v]) => v);
+}
+
+/** The step of a sum with four terms at once, where that reads memory in fours; undefined elsewhere. */
+function foldedTogether(fold: Expr): Expr | undefined {
+  const [, step] = fold.args as readonly [Expr, Expr];
+  const accumulator = accumulatorOf(fold.name as string);
+  const [acc, term] = step.args as readonly [Expr, Expr | undefined];
+  if (step.op !== "add" || acc?.op !== "variable" || acc.name !== accumulator || term === undefined) return undefined;
+  if (divideDims(fold.elements as Dim, lanes) === undefined) return undefined;
+  const wide = new Vectoriser(fold.name as string, { wide: [accumulator] }).of(step);
+  let together = false;
+  walk([wide], (e) => {
+    together ||= e.op === "load4";
+  });
+  return together ? wide : undefined;
 }
 
 export function literalText({ value, type }: { readonly value?: number; readonly type: Expr["type"] }): string {

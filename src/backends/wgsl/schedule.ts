@@ -2,11 +2,11 @@
 // computed where they are made (epilogues). The one place where that is decided.
 
 import { compileError, type Loc } from "../../ir/diagnostic.ts";
-import { productOfDims } from "../../ir/dim.ts";
+import { isStatic, productOfDims, sameShape } from "../../ir/dim.ts";
 import { type Attrs, type Graph, isSource, type Node, type Use, usesOf, type Value } from "../../ir/graph.ts";
 import type { Form, Registry } from "../../ir/op.ts";
 import type { Dim, TensorData } from "../../ir/type.ts";
-import { type Expr, ExprPool, type Register, registerOf, walk } from "./expr.ts";
+import { accumulatorOf, type Expr, ExprPool, type Register, registerOf, walk } from "./expr.ts";
 import { type Buffer, expressionsOf, type Kernel, type Result, writesOf } from "./kernel.ts";
 import { lowerNode } from "./lower.ts";
 import { formOf, rowwise } from "./rowwise.ts";
@@ -24,6 +24,10 @@ export const wholeComposites: ReadonlySet<string> = new Set(["attention"]);
 
 const mostInlined = 48; // ops computed at each read; more are stored
 const mostForProducts = 3; // the same where every element is read many times, as by a matrix product
+
+const mostTerms = 16; // of a fold repeated where it is read
+const mostSelected = 32; // terms of a product with a selection matrix repeated where it is read
+const mostScored = 128; // terms of a score that only row folds read
 
 const costly: ReadonlySet<string> = new Set([
   "exp",
@@ -66,6 +70,29 @@ export function schedule(graph: Graph, registry: Registry, limit: number): Sched
   }
 }
 
+/** Terms of a fold or product where their number is known. */
+function termsOf(node: Node, form: Extract<Form<Attrs>, { kind: "reduction" | "contraction" }>): number | undefined {
+  const first = node.operands[0]?.type.shape ?? [];
+  const terms =
+    form.kind === "reduction"
+      ? productOfDims(form.axes(node.attrs, first.length).map((axis) => first[axis] as Dim))
+      : productOfDims(summedOf(node, form).map((letter) => letter.size));
+  return isStatic(terms) ? terms : undefined;
+}
+
+/** The letters of a product that its result lacks. */
+export function summedOf(
+  node: Node,
+  form: Extract<Form<Attrs>, { kind: "contraction" }>,
+): readonly { readonly letter: string; readonly size: Dim }[] {
+  const types = node.operands.map((operand) => operand.type);
+  const [left, right, out] = form.spec(types, node.attrs).split(/,|->/) as [string, string, string];
+  const sizes = new Map<string, Dim>();
+  [...left].forEach((letter, axis) => sizes.set(letter, types[0]?.shape[axis] as Dim));
+  [...right].forEach((letter, axis) => sizes.set(letter, types[1]?.shape[axis] as Dim));
+  return [...sizes].filter(([letter]) => !out.includes(letter)).map(([letter, size]) => ({ letter, size }));
+}
+
 function buffersOf(kernel: Kernel): ReadonlySet<string> {
   const names = new Set(writesOf(kernel).map((b) => b.name));
   walk(expressionsOf(kernel), (e) => {
@@ -95,6 +122,10 @@ export class Scheduler {
   readonly #rowwise = new Map<Node, ReturnType<typeof rowwise>>();
 
   readonly #plain: ReadonlySet<Node>;
+  /** Folds and products computed where they are read. */
+  readonly #loops: ReadonlySet<Node>;
+  /** Values that repeat a loop wherever they are read. */
+  readonly #looping = new Set<Value>();
   /** The node behind each kernel, in order. */
   readonly makers: Node[] = [];
 
@@ -104,6 +135,7 @@ export class Scheduler {
     this.#plain = plain;
     this.#uses = usesOf(graph);
     this.#outputs = new Set(graph.outputs.map((o) => o.value));
+    this.#loops = new Set(graph.nodes.filter((node) => !plain.has(node) && this.#isLoop(node)));
   }
 
   run(): Schedule {
@@ -153,9 +185,68 @@ export class Scheduler {
 
   /** Whether a node is a loop of its own (a fold, a product, a window ...) rather than an expression. */
   computes(node: Node): boolean {
-    if (isSource(node)) return false;
+    if (isSource(node) || this.#loops.has(node)) return false;
     const form = formOf(node.op, this.registry);
     return form === undefined || !["elementwise", "view", "concat", "generate", "gather"].includes(form.kind);
+  }
+
+  /** Whether a fold or product is better repeated where it is read than stored: short ones, and scores of row folds. */
+  #isLoop(node: Node): boolean {
+    const form = formOf(node.op, this.registry);
+    const [value] = node.results as readonly [Value];
+    if (this.#outputs.has(value) || (form?.kind !== "reduction" && form?.kind !== "contraction")) return false;
+    const terms = termsOf(node, form);
+    if (terms === undefined) return false;
+    const users = (this.#uses.get(value) ?? []).map(({ user }) => user);
+    if (form.kind === "reduction")
+      return (
+        terms <= mostTerms &&
+        users.length === 1 &&
+        users.every((user) => this.#readsFew(user)) &&
+        form.init("f32").length === 1
+      );
+    if (terms <= mostSelected && node.operands.some((operand) => this.#selects(operand)))
+      return users.length === 1 && users.every((user) => this.#readsFew(user));
+    return terms <= mostScored && this.#onlyRowFolds(value);
+  }
+
+  /** Whether an op reads each element of its operands at most a few times, and stays an expression itself. */
+  #readsFew(user: Node): boolean {
+    const form = formOf(user.op, this.registry);
+    if (user.op === "broadcast") return false;
+    if (form?.kind === "elementwise") return true;
+    if (form?.kind === "view" || form?.kind === "concat")
+      return (this.#uses.get(user.results[0] as Value) ?? []).every((use) => this.#readsFew(use.user));
+    return form === undefined && this.rowwiseOf(user) !== undefined;
+  }
+
+  /** Whether a value is zeros and ones made from places: rows of a selection matrix. */
+  #selects({ producer, type }: Value): boolean {
+    const form = formOf(producer.op, this.registry);
+    if (form?.kind === "generate") return true;
+    if (isSource(producer) || form === undefined) return false;
+    const made = type.dtype === "bool" || producer.op === "cast" || form.kind === "view";
+    return made && producer.operands.some((operand) => this.#selects(operand));
+  }
+
+  /** Whether nothing but folds along the last axis reads a value, possibly through arithmetic of its shape. */
+  #onlyRowFolds(value: Value): boolean {
+    const rank = value.type.shape.length;
+    const open = [value];
+    let folds = 0;
+    for (let v = open.pop(); v !== undefined; v = open.pop()) {
+      if (this.#outputs.has(v)) return false;
+      for (const { user } of this.#uses.get(v) ?? []) {
+        const form = formOf(user.op, this.registry);
+        if (form?.kind === "reduction") {
+          if (form.axes(user.attrs, rank).join() !== String(rank - 1)) return false;
+          folds++;
+        } else if (form?.kind === "elementwise" && sameShape((user.results[0] as Value).type.shape, value.type.shape))
+          open.push(user.results[0] as Value);
+        else return false;
+      }
+    }
+    return folds > 0 && folds <= 2;
   }
 
   rowwiseOf(node: Node): ReturnType<typeof rowwise> {
@@ -232,10 +323,14 @@ export class Scheduler {
         const size = 1 + node.operands.reduce((sum, operand) => sum + (this.#size.get(operand) ?? 0), 0);
         const form = formOf(op, this.registry);
         const arithmetic = form?.kind === "elementwise";
-        const free = form?.kind === "generate" || (form?.kind === "view" && size <= 4);
+        const looping = this.#loops.has(node) || node.operands.some((operand) => this.#looping.has(operand));
+        if (looping) this.#looping.add(value);
+        const scored = looping && this.#onlyRowFolds(value);
+        const repeated = looping && !scored && this.#repeats(value);
+        const free = form?.kind === "generate" || (form?.kind === "view" && size <= 4 && !repeated);
         const products = uses.some(({ user }) => this.#readsOften(user));
         const tooBig = size > mostInlined || (products && arithmetic && size > mostForProducts);
-        const shared = arithmetic && uses.length > 1 && size > 2;
+        const shared = repeated || (arithmetic && uses.length > 1 && size > 2 && !scored);
         const asked = uses.some(({ user }) => this.#plain.has(user));
         if (output || asked || (!free && (tooBig || shared || (products && this.#heavy(node))))) this.#store(value);
         else this.#size.set(value, arithmetic ? size : size - 1);
@@ -267,8 +362,19 @@ export class Scheduler {
     return heavy;
   }
 
+  /** Whether a value is read more often than it has elements. */
+  #repeats(value: Value): boolean {
+    const uses = this.#uses.get(value) ?? [];
+    if (uses.length > 1) return true;
+    return uses.some(({ user }) => {
+      if (user.op === "broadcast") return true;
+      return formOf(user.op, this.registry)?.kind === "view" && this.#repeats(user.results[0] as Value);
+    });
+  }
+
   #store(value: Value): void {
     this.#size.set(value, 0);
+    this.#looping.delete(value);
     this.#stored.set(value, {
       name: `v${this.#stored.size}`,
       register: registerOf(value.type.dtype) as Register,
@@ -284,6 +390,18 @@ export class Scheduler {
   reader(overrides: ReadonlyMap<Value, Expr> = new Map()): Reader {
     return new Reader(this, overrides);
   }
+}
+
+/** Index of the operand from the kept axes' index and the folded axes' index. */
+export function weave(
+  rank: number,
+  axes: readonly number[],
+  kept: readonly Expr[],
+  folded: readonly Expr[],
+): readonly Expr[] {
+  let k = 0;
+  let f = 0;
+  return Array.from({ length: rank }, (_, axis) => (axes.includes(axis) ? folded[f++] : kept[k++]) as Expr);
 }
 
 /** Turns reads of values into expressions: loads of stored ones, the arithmetic itself for all others. */
@@ -416,9 +534,63 @@ export class Reader {
         const at = this.read(indices, [...shared, ...index.slice(axis, axis + extra)]);
         return this.read(x, [...index.slice(0, axis), at, ...index.slice(axis + extra)]);
       }
+      case "reduction":
+        return this.#foldInline(node, form, index);
+      case "contraction":
+        return this.#productInline(node, form, index);
       default:
         throw new TypeError(`${node.op} is read but was not stored`);
     }
+  }
+
+  /** A fold of one accumulator as a loop inside the expression. */
+  #foldInline(node: Node, form: Extract<Form<Attrs>, { kind: "reduction" }>, index: readonly Expr[]): Expr {
+    const { pool } = this;
+    const [operand] = node.operands as readonly [Value];
+    const { shape, dtype } = operand.type;
+    const axes = form.axes(node.attrs, shape.length);
+    const sizes = axes.map((axis) => shape[axis] as Dim);
+    const terms = productOfDims(sizes);
+    const kept = node.attrs["keepDims"] === true ? index.filter((_, axis) => !axes.includes(axis)) : index;
+    const name = `u${node.id}`;
+    const place = this.variable(name, terms);
+    const x = this.read(operand, weave(shape.length, axes, kept, this.unravel(place, sizes)));
+    const register = registerOf(dtype) as Register;
+    const s = pool.scalar(register);
+    const typed = (e: Expr): Expr => (e.type === "number" ? pool.literal(e.value as number, register) : e);
+    const acc = pool.variable(accumulatorOf(name), register);
+    const step = typed(form.step(s, [acc], x, place)[0] as Expr);
+    const folded = pool.fold(name, terms, pool.literal(form.init(dtype)[0] as number, register), step);
+    const count = register === "f32" ? pool.make("to-f32", [pool.dim(terms)], "f32") : pool.dim(terms);
+    return pool.narrow(typed(form.finish(s, [folded], count)), (node.results[0] as Value).type.dtype);
+  }
+
+  /** A product as a loop inside the expression. */
+  #productInline(node: Node, form: Extract<Form<Attrs>, { kind: "contraction" }>, index: readonly Expr[]): Expr {
+    const { pool } = this;
+    const [lhs, rhs] = node.operands as readonly [Value, Value];
+    const spec = form.spec([lhs.type, rhs.type], node.attrs);
+    const [left, right, out] = spec.split(/,|->/) as [string, string, string];
+    const summed = summedOf(node, form);
+    const terms = productOfDims(summed.map(({ size }) => size));
+    const name = `u${node.id}`;
+    const at = new Map<string, Expr>([...out].map((letter, axis) => [letter, index[axis] as Expr]));
+    const places = this.unravel(
+      this.variable(name, terms),
+      summed.map(({ size }) => size),
+    );
+    summed.forEach(({ letter }, k) => at.set(letter, places[k] as Expr));
+    const operand = (value: Value, letters: string) =>
+      this.read(
+        value,
+        [...letters].map((c) => at.get(c) as Expr),
+      );
+    const register = registerOf(lhs.type.dtype) as Register;
+    const s = pool.scalar(register);
+    const acc = pool.variable(accumulatorOf(name), register);
+    const step = s.add(acc, s.mul(operand(lhs, left), operand(rhs, right)));
+    const folded = pool.fold(name, terms, pool.literal(0, register), step);
+    return pool.narrow(folded, (node.results[0] as Value).type.dtype);
   }
 
   /** What is stored for a result `acc` found at linear index i: the epilogue's root. */

@@ -1,7 +1,7 @@
 // Four neighbouring values of an expression at once: what it gives for v, v + 1, v + 2 and v + 3, where v is a variable
 // that moves in steps of four. Neighbours in memory are read together.
 import { divideDims } from "../../ir/dim.ts";
-import { type Expr, ExprPool } from "./expr.ts";
+import { accumulatorOf, type Expr, ExprPool, walk } from "./expr.ts";
 
 export const lanes = 4;
 
@@ -18,7 +18,7 @@ export class Vectoriser {
   readonly #runs = new Map<Expr, Run | undefined>();
   readonly #wide = new Map<Expr, Expr>();
   readonly #fours: ReadonlySet<string>;
-  readonly #held: ReadonlySet<string>;
+  readonly #held: Set<string>;
 
   /** `fours`: other variables known to be multiples of four. `wide`: variables that hold four values. */
   constructor(
@@ -51,14 +51,27 @@ export class Vectoriser {
       return this.#pool.make("variable", [], e.type, { name: e.name as string, width: 4 });
     if (e.args.length === 0) return e;
     if (e.op === "load") return this.#load(e);
+    if (e.op === "fold") return this.#fold(e);
     const args = e.args.map((arg) => this.of(arg));
     if (args.every((arg) => arg.width === undefined)) return e;
-    const { name, value } = e;
+    const { name, value, elements } = e;
     return this.#pool.make(e.op, args, e.type, {
+      ...(elements !== undefined && { elements }),
       ...(name !== undefined && { name }),
       ...(value !== undefined && { value }),
       width: 4,
     });
+  }
+
+  /** A loop whose terms move: its accumulator is as wide as they are. */
+  #fold(e: Expr): Expr {
+    const { name, elements } = e as { name: string; elements: NonNullable<Expr["elements"]> };
+    const [init, step] = e.args as readonly [Expr, Expr];
+    this.#held.add(accumulatorOf(name));
+    const wide = this.of(step);
+    this.#held.delete(accumulatorOf(name));
+    if (!movesIn(wide, accumulatorOf(name))) return e;
+    return this.#pool.make("fold", [this.of(init), wide], e.type, { name, elements, width: 4 });
   }
 
   #load(e: Expr): Expr {
@@ -104,4 +117,13 @@ export class Vectoriser {
     }
     return still ? { step: 0, aligned: false } : undefined;
   }
+}
+
+/** Whether anything but the accumulator made an expression wide. */
+function movesIn(step: Expr, accumulator: string): boolean {
+  let moves = false;
+  walk([step], (e) => {
+    moves ||= e.width === 4 && e.args.length === 0 ? e.name !== accumulator : e.op === "lanes" || e.op === "load4";
+  });
+  return moves;
 }
