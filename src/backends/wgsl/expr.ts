@@ -207,7 +207,9 @@ export class ExprPool {
     const pair = (op: string, type?: Register) => (a: Expr, b: Expr) => {
       const common = a.type === "number" ? b.type : a.type;
       const [x, y] = [typed(a, common), typed(b, common)];
-      return this.make(op, [x, y], type ?? (x.type as Register));
+      const result = type ?? (x.type as Register);
+      // Marked, because numbers of a tensor may be negative or wrap, and so never fold as an index does.
+      return this.make(op, [x, y], result, result === "i32" ? { name: ofTensor } : {});
     };
     const one = (op: string, type?: Register) => (a: Expr) => {
       const x = typed(a, own);
@@ -279,6 +281,7 @@ export class ExprPool {
   }
 }
 
+const ofTensor = "tensor";
 const isLiteral = (x: Expr, value: number): boolean => x.op === "literal" && x.value === value;
 
 /** Every symbol whose value an expression needs. */
@@ -314,4 +317,46 @@ export function walk(roots: readonly Expr[], visit: (e: Expr) => void, into: (e:
       }
     }
   }
+}
+
+/**
+ * An expression made anew in a pool, so that index arithmetic folds again: variables replaced by name, loads by what
+ * `loads` gives for them and their new index.
+ */
+export function rebuild(
+  pool: ExprPool,
+  root: Expr,
+  replace: ReadonlyMap<string, Expr>,
+  loads: (load: Expr, index: Expr) => Expr | undefined,
+): Expr {
+  const made = new Map<Expr, Expr>();
+  walk([root], (e) => {
+    const args = e.args.map((arg) => made.get(arg) as Expr);
+    made.set(e, remake(pool, e, args, replace, loads));
+  });
+  return made.get(root) as Expr;
+}
+
+const indexOps: ReadonlySet<string> = new Set(["add", "sub", "mul", "div", "mod", "min", "max"]);
+
+function remake(
+  pool: ExprPool,
+  e: Expr,
+  args: readonly Expr[],
+  replace: ReadonlyMap<string, Expr>,
+  loads: (load: Expr, index: Expr) => Expr | undefined,
+): Expr {
+  const { op, type, name, value, bound, elements } = e;
+  const rest = {
+    ...(name !== undefined && { name }),
+    ...(value !== undefined && { value }),
+    ...(bound !== undefined && { bound }),
+    ...(elements !== undefined && { elements }),
+  };
+  const [a, b] = args as readonly [Expr, Expr];
+  if (op === "variable") return replace.get(name as string) ?? pool.make(op, [], type, rest);
+  if (op === "load") return loads(e, a) ?? pool.make(op, args, type, rest);
+  if (type === "i32" && indexOps.has(op) && name !== ofTensor)
+    return pool.index[op as "add" | "sub" | "mul" | "div" | "mod" | "min" | "max"](a, b);
+  return pool.make(op, args, type, rest);
 }

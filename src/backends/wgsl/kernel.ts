@@ -1,6 +1,6 @@
 // Kernels as plain data: an iteration space, reads, a scalar expression graph, and what is written where.
 import type { Dim } from "../../ir/type.ts";
-import type { Expr, Register } from "./expr.ts";
+import { type Expr, type Register, walk } from "./expr.ts";
 
 /** Memory of one value: named in loads, placed by the planner. */
 export interface Buffer {
@@ -46,6 +46,12 @@ export interface MapKernel extends KernelOf<"map"> {
 export interface RowsKernel extends KernelOf<"rows"> {
   readonly rows: Dim;
   readonly length: Dim;
+  /** The linear index of place r of row i in tensors of the kernel's own shape. */
+  readonly place: Expr;
+  /** Values per row found before anything else, each under its variable's name and, where it has one, in its buffer. */
+  readonly first: readonly (Result & { readonly name: string })[];
+  /** Values per element written before the folds, which read back what their own thread wrote. */
+  readonly before: readonly Result[];
   readonly folds: readonly Fold[];
   readonly perRow: readonly Result[];
   readonly perElement: readonly (Result & { readonly at: Expr })[];
@@ -115,9 +121,8 @@ export interface ScanKernel extends KernelOf<"scan"> {
   readonly results: readonly Result[];
 }
 
-/** Stable sort along a row by counting what comes before; an element a thread. */
-export interface RankKernel extends KernelOf<"rank"> {
-  readonly rows: Dim;
+/** One stable sort along rows of `length` elements. */
+export interface RankStage {
   readonly length: Dim;
   readonly descending: boolean;
   readonly register: Register;
@@ -127,6 +132,15 @@ export interface RankKernel extends KernelOf<"rank"> {
   readonly at: Expr;
   readonly values: Buffer | undefined;
   readonly indices: Buffer | undefined;
+}
+
+/**
+ * Stable sorts along rows by counting what comes before, an element a thread. Later stages read what earlier ones wrote
+ * for the same row.
+ */
+export interface RankKernel extends KernelOf<"rank"> {
+  readonly rows: Dim;
+  readonly stages: readonly RankStage[];
 }
 
 export type Kernel = MapKernel | RowsKernel | GemmKernel | AttentionKernel | WindowKernel | ScanKernel | RankKernel;
@@ -139,6 +153,9 @@ export function expressionsOf(kernel: Kernel): readonly Expr[] {
       return values(kernel.results);
     case "rows":
       return [
+        kernel.place,
+        ...values(kernel.first),
+        ...values(kernel.before),
         ...kernel.folds.flatMap((f) => [...f.init, ...f.step, ...f.merge, f.finish]),
         ...values(kernel.perRow),
         ...kernel.perElement.flatMap((r) => [r.value, r.at]),
@@ -155,7 +172,7 @@ export function expressionsOf(kernel: Kernel): readonly Expr[] {
     case "scan":
       return [kernel.init, kernel.step, kernel.at, ...values(kernel.results)];
     case "rank":
-      return [kernel.x, kernel.at];
+      return kernel.stages.flatMap((stage) => [stage.x, stage.at]);
     default:
       return kernel satisfies never;
   }
@@ -169,8 +186,9 @@ export function spaceOf(kernel: Kernel): readonly Dim[] {
       return [kernel.count];
     case "rows":
     case "scan":
-    case "rank":
       return [kernel.rows, kernel.length];
+    case "rank":
+      return [kernel.rows, ...kernel.stages.map((stage) => stage.length)];
     case "gemm":
       return [kernel.batch, kernel.m, kernel.n, kernel.k];
     case "attention":
@@ -183,12 +201,26 @@ export function spaceOf(kernel: Kernel): readonly Dim[] {
 export function writesOf(kernel: Kernel): readonly Buffer[] {
   switch (kernel.kind) {
     case "rows":
-      return [...kernel.perRow, ...kernel.perElement].map((r) => r.buffer);
+      return [...kernel.first, ...kernel.before, ...kernel.perRow, ...kernel.perElement].map((r) => r.buffer);
     case "attention":
       return [...kernel.results, ...kernel.logSumExp].map((r) => r.buffer);
     case "rank":
-      return [kernel.values, kernel.indices].filter((b) => b !== undefined);
+      return kernel.stages.flatMap((stage) => [stage.values, stage.indices]).filter((b) => b !== undefined);
     default:
       return kernel.results.map((r) => r.buffer);
   }
+}
+
+/** Names of all buffers that a kernel binds. */
+export function buffersOf(kernel: Kernel): ReadonlySet<string> {
+  return new Set([...readsOf(kernel), ...writesOf(kernel).map((b) => b.name)]);
+}
+
+/** Names of the buffers that a kernel's expressions load from, among them what it wrote itself before. */
+export function readsOf(kernel: Kernel): ReadonlySet<string> {
+  const names = new Set<string>();
+  walk(expressionsOf(kernel), (e) => {
+    if (e.op === "load") names.add(e.name as string);
+  });
+  return names;
 }

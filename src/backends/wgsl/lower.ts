@@ -102,7 +102,11 @@ function lowerReduction(scheduler: Scheduler, node: Node, form: FormOf<"reductio
   const fold = foldOf(reader, form, x, operand.type, reader.pool.dim(length), r);
   const s0 = reader.pool.variable("s0", fold.finish.type as Register);
   const perRow = reader.results(scheduler.epilogueOf(node), i, s0);
-  return { kind: "rows", ...label, rows, length, folds: [fold], perRow, perElement: [] };
+  const place = reader.ravel(
+    weave(shape.length, axes, reader.unravel(i, keptShape), reader.unravel(r, foldedShape)),
+    shape,
+  );
+  return { kind: "rows", ...label, rows, length, place, first: [], before: [], folds: [fold], perRow, perElement: [] };
 }
 
 function lowerRowwise(
@@ -135,7 +139,7 @@ function lowerRowwise(
   const result = reader.read(graph.outputs[0]?.value as Value, index);
   const at = reader.ravel(index, shape);
   const perElement = reader.results(scheduler.epilogueOf(node), at, result).map((r) => ({ ...r, at }));
-  return { kind: "rows", ...label, rows, length, folds, perRow: [], perElement };
+  return { kind: "rows", ...label, rows, length, place: at, first: [], before: [], folds, perRow: [], perElement };
 }
 
 function lowerContraction(scheduler: Scheduler, node: Node, form: FormOf<"contraction">, label: Label): Kernel {
@@ -403,12 +407,16 @@ function lowerSort(scheduler: Scheduler, node: Node, label: Label): Kernel {
     kind: "rank",
     ...label,
     rows,
-    length,
-    descending: node.attrs["descending"] === true,
-    register: registerOf(dtype) as Register,
-    x: reader.read(operand, index),
-    at: reader.ravel(index, shape),
-    values: scheduler.bufferOf(values),
-    indices: scheduler.bufferOf(indices),
+    stages: [
+      {
+        length,
+        descending: node.attrs["descending"] === true,
+        register: registerOf(dtype) as Register,
+        x: reader.read(operand, index),
+        at: reader.ravel(index, shape),
+        values: scheduler.bufferOf(values),
+        indices: scheduler.bufferOf(indices),
+      },
+    ],
   };
 }

@@ -61,6 +61,18 @@ export class Printer {
     return { lines, texts: roots.map((root) => this.text(root)) };
   }
 
+  /** A `let` for each of the roots, whether it is shared or not. */
+  bind(roots: readonly Expr[], indent: string): readonly string[] {
+    const lines = [...this.statements(roots, indent).lines];
+    for (const root of roots) {
+      if (this.#lets.has(root)) continue;
+      const name = `t${this.#count++}`;
+      lines.push(`${indent}let ${name} = ${this.#text(root)};`);
+      this.#lets.set(root, name);
+    }
+    return lines;
+  }
+
   /** Forgets the `let`s of a block that has closed. */
   block<T>(body: () => T): T {
     const before = new Map(this.#lets);

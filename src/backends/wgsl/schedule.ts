@@ -7,7 +7,8 @@ import { type Attrs, type Graph, isSource, type Node, type Use, usesOf, type Val
 import type { Form, Registry } from "../../ir/op.ts";
 import type { Dim, TensorData } from "../../ir/type.ts";
 import { accumulatorOf, type Expr, ExprPool, type Register, registerOf, walk } from "./expr.ts";
-import { type Buffer, expressionsOf, type Kernel, type Result, writesOf } from "./kernel.ts";
+import { fuseKernels } from "./fuse.ts";
+import { type Buffer, buffersOf, type Kernel, type Result } from "./kernel.ts";
 import { lowerNode } from "./lower.ts";
 import { formOf, rowwise } from "./rowwise.ts";
 
@@ -57,7 +58,7 @@ export function schedule(graph: Graph, registry: Registry, limit: number): Sched
     });
     if (plain.size === before) {
       const culprit = made.kernels.findIndex((kernel) => buffersOf(kernel).size > limit);
-      if (culprit < 0) return made;
+      if (culprit < 0) return { ...made, kernels: fuseKernels(made.kernels, limit) };
       const node = scheduler.makers[culprit] as Node;
       throw compileError(
         "device-limit",
@@ -91,14 +92,6 @@ export function summedOf(
   [...left].forEach((letter, axis) => sizes.set(letter, types[0]?.shape[axis] as Dim));
   [...right].forEach((letter, axis) => sizes.set(letter, types[1]?.shape[axis] as Dim));
   return [...sizes].filter(([letter]) => !out.includes(letter)).map(([letter, size]) => ({ letter, size }));
-}
-
-function buffersOf(kernel: Kernel): ReadonlySet<string> {
-  const names = new Set(writesOf(kernel).map((b) => b.name));
-  walk(expressionsOf(kernel), (e) => {
-    if (e.op === "load") names.add(e.name as string);
-  });
-  return names;
 }
 
 /** Where a kernel's result goes on into arithmetic of the same shape: `value` is made, `root` is stored. */

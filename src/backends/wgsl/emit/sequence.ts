@@ -1,6 +1,6 @@
 // Kernels that run along a row: running folds, and stable sorts.
 import { multiplyDims } from "../../../ir/dim.ts";
-import type { RankKernel, ScanKernel } from "../kernel.ts";
+import type { RankKernel, RankStage, ScanKernel } from "../kernel.ts";
 import { literalText } from "../print.ts";
 import { type Shader, ShaderWriter, storedAs } from "./shader.ts";
 
@@ -25,36 +25,60 @@ export function emitScan(kernel: ScanKernel, singles: ReadonlySet<string>): { sh
   return { shader: w.finish([{ dim: kernel.rows, per: 1 }]), writer: w };
 }
 
+/** Threads of a workgroup that sorts a row in several stages. */
+const rowThreads = 64;
+
 /** A place of an element is the number of elements that come before it: better ones, and equal ones at lower places. */
 export function emitRank(kernel: RankKernel, singles: ReadonlySet<string>): { shader: Shader; writer: ShaderWriter } {
   const w = new ShaderWriter(kernel, singles);
-  const stored = storedAs(kernel.register);
-  w.define("read", ["i", "r"], kernel.register, kernel.x);
-  w.define("place", ["i", "r"], "i32", kernel.at);
-  const number = (x: string) => (kernel.register === "bool" ? `select(0u, 1u, ${x})` : x);
-  const nan = (x: string) => (kernel.register === "f32" ? `isNan(${x})` : "false");
-  if (kernel.register === "f32")
-    w.functions.push("fn isNan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }");
-  w.line(
-    `let length = ${w.size(kernel.length)};`,
-    `if (id >= ${w.size(kernel.rows)} * length) { return; }`,
-    "let i = id / length;",
-    "let r = id % length;",
-    `let x: ${stored} = ${number("read(i, r)")};`,
-    "var rank = 0;",
-    "for (var n = 0; n < length; n++) {",
-    `  let y: ${stored} = ${number("read(i, n)")};`,
-    `  let nanX = ${nan("x")};`,
-    `  let nanY = ${nan("y")};`,
-    `  let better = (nanX && !nanY) || (!nanX && !nanY && ${kernel.descending ? "y > x" : "y < x"});`,
-    "  let same = (nanX && nanY) || y == x;",
-    "  if (better || (same && n < r)) { rank++; }",
+  if (kernel.stages.some(({ register }) => register === "f32"))
+    w.functions.push("fn sortsLast(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }");
+  kernel.stages.forEach((stage, s) => defineStage(w, stage, s));
+  const [first, ...more] = kernel.stages as readonly [RankStage, ...RankStage[]];
+  const { rows } = kernel;
+  if (more.length === 0) {
+    w.line(
+      `let length = ${w.size(first.length)};`,
+      `if (id < ${w.size(rows)} * length) { rank0(id / length, id % length); }`,
+    );
+    return { shader: w.finish([{ dim: multiplyDims(rows, first.length), per: 1 }]), writer: w };
+  }
+  // A workgroup a row: what one stage wrote is there for all threads of the next.
+  kernel.stages.forEach((stage, s) => {
+    if (s > 0) w.line("storageBarrier();");
+    w.line(
+      `for (var r = lane; r < ${w.size(stage.length)}; r += ${rowThreads}) {`,
+      `  if (team < ${w.size(rows)}) { rank${s}(team, r); }`,
+      "}",
+    );
+  });
+  return { shader: w.finish([{ dim: rows, per: 1 }], { threads: rowThreads, perGroup: 1 }), writer: w };
+}
+
+/** rankN puts element r of row i in its place. */
+function defineStage(w: ShaderWriter, stage: RankStage, s: number): void {
+  const stored = storedAs(stage.register);
+  w.define(`read${s}`, ["i", "r"], stage.register, stage.x);
+  w.define(`place${s}`, ["i", "r"], "i32", stage.at);
+  const number = (x: string) => (stage.register === "bool" ? `select(0u, 1u, ${x})` : x);
+  const nan = (x: string) => (stage.register === "f32" ? `sortsLast(${x})` : "false");
+  const { values, indices } = stage;
+  const words = stage.register === "bool" ? "(x != 0u)" : "x";
+  w.functions.push(
+    `fn rank${s}(i: i32, r: i32) {`,
+    `  let x: ${stored} = ${number(`read${s}(i, r)`)};`,
+    "  var rank = 0;",
+    `  for (var n = 0; n < ${w.size(stage.length)}; n++) {`,
+    `    let y: ${stored} = ${number(`read${s}(i, n)`)};`,
+    `    let nanX = ${nan("x")};`,
+    `    let nanY = ${nan("y")};`,
+    `    let better = (nanX && !nanY) || (!nanX && !nanY && ${stage.descending ? "y > x" : "y < x"});`,
+    "    let same = (nanX && nanY) || y == x;",
+    "    if (better || (same && n < r)) { rank++; }",
+    "  }",
+    `  let at = place${s}(i, rank);`,
+    ...(values === undefined ? [] : [`  ${w.assign(values, "at", words)}`]),
+    ...(indices === undefined ? [] : [`  ${w.assign(indices, "at", "r")}`]),
     "}",
-    "let at = place(i, rank);",
   );
-  const { values, indices } = kernel;
-  const words = kernel.register === "bool" ? "(x != 0u)" : "x";
-  if (values !== undefined) w.line(w.assign(values, "at", words));
-  if (indices !== undefined) w.line(w.assign(indices, "at", "r"));
-  return { shader: w.finish([{ dim: multiplyDims(kernel.rows, kernel.length), per: 1 }]), writer: w };
 }
