@@ -2,7 +2,7 @@
 // reads it first, or into one that already runs over the same space; sorts of the same rows follow each other in one.
 import { multiplyDims } from "../../ir/dim.ts";
 import type { Dim } from "../../ir/type.ts";
-import { type Expr, ExprPool, type Register, rebuild, walk } from "./expr.ts";
+import { type Expr, ExprPool, type Register, rebuild } from "./expr.ts";
 import {
   type Buffer,
   buffersOf,
@@ -161,7 +161,7 @@ function mapIntoRows(maker: MapKernel, kernel: RowsKernel): RowsKernel | undefin
   const rewritten = rewriteRows(kernel, inside);
   if (!own) return undefined;
   const at = perElement ? place : row;
-  const outside = new Rewriter((p) => new Map([["i", at]]), undefined, pool);
+  const outside = new Rewriter(() => new Map([["i", at]]), undefined, pool);
   const results = maker.results.map(({ buffer, value }) => ({ buffer, value: outside.of(value) }));
   const merged = { ...rewritten, ...labels(maker, kernel) };
   return perElement

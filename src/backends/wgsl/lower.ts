@@ -7,8 +7,9 @@ import type { Form, WindowGeometry } from "../../ir/op.ts";
 import type { Dim, TensorType } from "../../ir/type.ts";
 import { type Expr, type Register, registerOf } from "./expr.ts";
 import type { Fold, Kernel } from "./kernel.ts";
+import { type Reader, weave } from "./reader.ts";
 import { formOf } from "./rowwise.ts";
-import { type Reader, type Scheduler, weave } from "./schedule.ts";
+import type { Scheduler } from "./schedule.ts";
 
 type FormOf<K extends Form<Attrs>["kind"]> = Extract<Form<Attrs>, { kind: K }>;
 

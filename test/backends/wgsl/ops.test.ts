@@ -44,10 +44,7 @@ describe("ops on WebGPU give what numpy gave", () => {
     async (_name, sample) => {
       const { device } = opened;
       const { graph, inputs } = sampleGraph(sample);
-      const program = emitWgsl(
-        { graph, weights: new Map() },
-        { device: deviceProfile(opened) },
-      );
+      const program = emitWgsl({ graph, weights: new Map() }, { device: deviceProfile(opened) });
       await using session = await createProgramSession(device, program, new Map());
       const results = await session.run(inputs);
       sample.results.forEach((wanted, i) => {

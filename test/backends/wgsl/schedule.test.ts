@@ -1,8 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { emitWgsl, scheduleKernels } from "../../../src/backends/wgsl/index.ts";
+import { writesOf } from "../../../src/backends/wgsl/kernel.ts";
 import { traceModel } from "../../../src/dsl/index.ts";
 import { parseGraph } from "../../../src/ir/parse.ts";
 import { deitTiny, fashionVit, llama } from "../../../src/models/index.ts";
+import { mergeTokens } from "../../../src/passes/mergeTokens/mergeTokens.ts";
+import { runPasses } from "../../../src/passes/pass.ts";
 import { planMemory } from "../../../src/runtime/webgpu/memory.ts";
 
 const kernelsOf = (text: string) => scheduleKernels(parseGraph(text)).kernels;
@@ -46,6 +49,23 @@ graph @norm(%x: f32[9,8], %g: f32[8], %b: f32[8]) {
     const program = emitWgsl({ graph: traceModel(fashionVit), weights: new Map() });
     const inBlock = program.dispatches.filter((d) => d.scope.startsWith("blocks.2"));
     expect(inBlock.length).toBeLessThanOrEqual(7);
+  });
+
+  test("merging tokens takes three dispatches a block more, and stores no similarities", () => {
+    const merged = runPasses({ graph: traceModel(fashionVit), weights: new Map() }, [mergeTokens({ r: 4 })], {}).model;
+    const device = { storageBuffers: 12, software: false };
+    const inBlock = emitWgsl(merged, { device }).dispatches.filter((d) => d.scope.startsWith("blocks.2"));
+    expect(inBlock.length).toBeLessThanOrEqual(10);
+    const { kernels } = scheduleKernels(merged.graph, { device });
+    const written = kernels.flatMap((kernel) => writesOf(kernel).map((buffer) => String(buffer.elements)));
+    expect(written).toContain("25*batch"); // the best partner of each of the 25 even tokens ...
+    expect(written).not.toContain("625*batch"); // ... but not all 25 * 25 similarities
+  });
+
+  test("blocks that differ in their number of tokens alone share their shaders", () => {
+    const merged = runPasses({ graph: traceModel(fashionVit), weights: new Map() }, [mergeTokens({ r: 4 })], {}).model;
+    const { shaders, dispatches } = emitWgsl(merged, { device: { storageBuffers: 10, software: false } });
+    expect(shaders.length).toBeLessThan(dispatches.length / 3);
   });
 
   test("equal blocks share their shaders", () => {
