@@ -3,23 +3,21 @@ import { createRequire } from "node:module";
 import onnxProto from "onnx-proto";
 import type { InferenceSession } from "onnxruntime-common";
 import { emitOnnx } from "../../src/backends/onnx/index.ts";
-import { builtinOps } from "../../src/ir/ops/index.ts";
-import { decompose } from "../../src/passes/decompose.ts";
-import { runPasses } from "../../src/passes/pass.ts";
 import { modelOf } from "./models.ts";
 import { type Operands, operand } from "./operands.ts";
 import { type Peer, serve } from "./protocol.ts";
 
 const { onnx } = onnxProto;
 
-/** Its MultiHeadAttention is wrong on SwiftShader; the last form leaves nodes that the provider lacks to the CPU. */
+/**
+ * Profiles of our files. ort-cuda keeps MultiHeadAttention, which the provider gets wrong with subgroups of 4; the last
+ * form leaves nodes that the provider does not have to the CPU.
+ */
 const forms = {
-  fused: { attention: "whole", fallback: false },
-  "attention written out": { attention: "written out", fallback: false },
-  "CPU fallback": { attention: "written out", fallback: true },
+  "ort-cuda": { profile: "ort-cuda", fallback: false },
+  "ort-webgpu": { profile: "ort-webgpu", fallback: false },
+  "CPU fallback": { profile: "ort-webgpu", fallback: true },
 } as const;
-
-const allButAttention = new Set([...builtinOps.keys()].filter((name) => name !== "attention"));
 
 async function open(): Promise<Peer> {
   const ort = await import("onnxruntime-node");
@@ -30,10 +28,8 @@ async function open(): Promise<Peer> {
     adapter: "its own Dawn",
     forms: Object.keys(forms),
     async prepare(wanted, operands, form) {
-      const { attention, fallback } = forms[form as keyof typeof forms];
-      const passes = attention === "whole" ? [] : [decompose(allButAttention)];
-      const { model } = runPasses(modelOf(wanted, operands), passes);
-      const file = await emitOnnx(model, { profile: "ort-webgpu" }).encode();
+      const { profile, fallback } = forms[form as keyof typeof forms];
+      const file = await emitOnnx(modelOf(wanted, operands), { profile }).encode();
       const load = (bytes: Uint8Array): Promise<InferenceSession> =>
         ort.InferenceSession.create(bytes, {
           executionProviders: ["webgpu"],
