@@ -1,7 +1,8 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import type { Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import type { Browser, Page, Route } from "playwright-core";
 import sharp from "sharp";
@@ -15,7 +16,11 @@ import type { BrowserModel, PlainTensor } from "../../src/runtime/browser/index.
 import { openSafetensors } from "../../src/runtime/node/index.ts";
 import { openChromium } from "./chromium.ts";
 
+/** UPDATE_SCREENSHOT=1 draws docs/images/browser-demo.png again, with every r of the demo. */
+const drawn = process.env["UPDATE_SCREENSHOT"] === "1";
+const degrees = drawn ? [0, 2, 4, 8] : [0, 8];
 const labels = fashionVit.labels as readonly string[];
+const runtime = fileURLToPath(new URL("../../src/runtime/browser/index.ts", import.meta.url));
 let folder: string;
 let server: Server;
 let address: string;
@@ -29,10 +34,10 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tamis-browser-"));
   [browser] = await Promise.all([
     openChromium(join(folder, "libraries")),
-    buildDemo(join(folder, "site"), { degrees: [0, 8], profiles: ["software"] }),
+    buildDemo(join(folder, "site"), { degrees, profiles: ["software"] }),
   ]);
   await build({
-    entryPoints: [new URL("../../src/runtime/browser/index.ts", import.meta.url).pathname],
+    entryPoints: [runtime],
     outfile: join(folder, "site", "runtime.js"),
     bundle: true,
     format: "iife",
@@ -102,7 +107,7 @@ async function shownLogits(on: Page): Promise<TensorData> {
 const shows = (on: Page, r: number) => on.waitForSelector(`#tried tr[data-r="${r}"]`, { timeout: 50_000 });
 const text = (on: Page, id: string): Promise<string | null> => on.textContent(`#${id}`);
 
-describe("the demo page in a real browser", () => {
+describe.skipIf(drawn)("the demo page in a real browser", () => {
   test("labels a picture that is dropped on it, with the logits of the authors' code, at every r", async () => {
     const { pixels, logits } = await golden(8, 3);
     await page.waitForSelector('#degrees input[value="8"]:checked');
@@ -157,7 +162,7 @@ describe("the demo page in a real browser", () => {
   });
 });
 
-describe("the page with something wrong shows what and where", () => {
+describe.skipIf(drawn)("the page with something wrong shows what and where", () => {
   const served = async (route: Route): Promise<Buffer> => (await route.fetch()).body();
   const cases: readonly (readonly [
     name: string,
@@ -244,7 +249,7 @@ describe("the page with something wrong shows what and where", () => {
   });
 });
 
-describe("tamis/browser", () => {
+describe.skipIf(drawn)("tamis/browser", () => {
   test("binds symbols when it runs, reports bytes as they come, and refuses wrong inputs by name", async () => {
     const { logits: first, pixels: firstPixels } = await golden(8, 0);
     const { logits: second, pixels: secondPixels } = await golden(8, 1);
@@ -300,4 +305,45 @@ describe("tamis/browser", () => {
     ]);
     expect(seen.after).toContain("session-closed");
   });
+
+  test("is what the compiled folder's own module runs on", async () => {
+    const model = join(folder, "site", "models", "software-r8");
+    await build({
+      entryPoints: [join(model, "fashion-vit.js")],
+      outfile: join(model, "bundled.js"),
+      bundle: true,
+      format: "esm",
+      alias: { "tamis/browser": runtime },
+      logLevel: "warning",
+    });
+    await writeFile(join(model, "use.js"), 'import { load } from "./bundled.js";\nglobalThis.loadFashionVit = load;\n');
+    const { pixels, logits } = await golden(8, 2);
+    await page.addScriptTag({ url: `${address}models/software-r8/use.js`, type: "module" });
+    const data = await page.evaluate(
+      async (numbers) => {
+        const { loadFashionVit } = globalThis as unknown as { loadFashionVit(): Promise<BrowserModel> };
+        const model = await loadFashionVit();
+        const { logits } = await model.run({ image: { data: Float32Array.from(numbers), shape: [1, 1, 28, 28] } });
+        await model.dispose();
+        return [...(logits?.data ?? [])].map(Number);
+      },
+      [...pixels].map((pixel) => (pixel / 255 - 0.286) / 0.353),
+    );
+    const got: TensorData = { dtype: "f32", shape: [10], values: Float32Array.from(data) };
+    const allowed = tolerance("f32", { target: "webgpu" });
+    expect(compareTensors(got, { ...logits, shape: [10] }, allowed).message).toBe("");
+  });
+});
+
+test.runIf(drawn)("the page's picture in the docs", async () => {
+  await page.click("#samples button >> nth=8");
+  for (const r of degrees.toReversed()) {
+    await page.check(`#degrees input[value="${r}"]`);
+    await shows(page, r);
+  }
+  await page.check('#degrees input[value="4"]');
+  await page.waitForSelector('#answer[aria-busy="false"]');
+  await sharp(await page.screenshot({ fullPage: true }))
+    .png({ palette: true })
+    .toFile("docs/images/browser-demo.png");
 });
