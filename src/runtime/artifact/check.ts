@@ -37,6 +37,11 @@ export const nullable =
   (value, path) =>
     value === null ? undefined : check(value, path);
 
+export const optional =
+  (check: Check): Check =>
+  (value, path) =>
+    value === undefined ? undefined : check(value, path);
+
 export const list =
   (item: Check): Check =>
   (value, path) =>

@@ -306,6 +306,7 @@ describe("a folder that is not what was written", () => {
     ["weights.chunkBytes", "weights.chunkBytes", 2 ** 50],
     ["weights has 0 hashes", "weights.sha256", []],
     ["weights.bytes", "weights.bytes", "1e9"],
+    ["program.donate.y", "program.donate", { y: 1 }],
     ["states no format", "format", "1"],
   ];
   test.each(hostile)("a plan that says something else is refused: %s", async (says, path, value) => {
@@ -361,6 +362,26 @@ describe("a folder on a device", () => {
       }
       expect(progress.at(-1)?.loaded).toBe(progress.at(-1)?.total);
       expect((await refusal(session.run({ x: tensorData("f32", [1, 4], [0, 0, 0, 0]) }))).code).toBe("bad-input");
+    } finally {
+      opened.close();
+    }
+  });
+
+  test("carries state that the compiler was told is given up", async () => {
+    const step = parseGraph(`
+graph @step(%state: f32[4], %x: f32[4]) {
+  %0 = add(%state, %x) : f32[4]
+  return state: %0
+}`);
+    const donate = { state: "state" };
+    await writeArtifactFolder(folder(), { graph: step, weights: new Map() }, "step", { donate });
+    const opened = await openWebGpu();
+    try {
+      await using session = await createFolderSession(folder(), opened);
+      const x = tensorData("f32", [4], [1, 2, 3, 4]);
+      let state = await session.upload(x);
+      for (let i = 0; i < 3; i++) ({ state } = await session.run({ state, x }, { keep: ["state"] }));
+      expect([...(await state.read()).values]).toEqual([4, 8, 12, 16]);
     } finally {
       opened.close();
     }

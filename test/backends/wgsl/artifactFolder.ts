@@ -2,13 +2,19 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { emitWgslArtifact } from "../../../src/backends/wgsl/artifact.ts";
+import type { WgslOptions } from "../../../src/backends/wgsl/index.ts";
 import type { Model } from "../../../src/ir/graph.ts";
 import { writeWebGpu } from "../../../src/runtime/node/index.ts";
 
 /** A folder as the command line writes it, as far as running needs it, for a software adapter. */
-export async function writeArtifactFolder(folder: string, model: Model, name: string): Promise<void> {
+export async function writeArtifactFolder(
+  folder: string,
+  model: Model,
+  name: string,
+  options: WgslOptions = {},
+): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const artifact = emitWgslArtifact(model, { device: { storageBuffers: 8, software: true } });
+  const artifact = emitWgslArtifact(model, { device: { storageBuffers: 8, software: true }, ...options });
   const names = await writeWebGpu(artifact, folder, "0.0.0");
   await writeManifest(folder, names, { name });
 }
