@@ -5,19 +5,19 @@ import { answer, labels, type Outcome, type Pictures, shown } from "./shrink.ts"
 
 const library = (path: string): string => readFileSync(createRequire(import.meta.url).resolve(path), "utf8");
 
-export function reportPage(outcomes: readonly Outcome[], pictures: Pictures, provider: string): string {
+export function reportPage(outcomes: readonly Outcome[], pictures: Pictures, webgpu: string): string {
   const data = {
     labels,
-    outcomes: outcomes.map(({ r, tokens, macs, right, msPerPicture, irNodes, onnxNodes, groups, logits }) => ({
+    outcomes: outcomes.map(({ r, tokens, macs, irNodes, onnx, webgpu, difference, groups }) => ({
       r,
       tokens,
       macs,
-      right,
-      msPerPicture,
       irNodes,
-      onnxNodes,
+      onnx: { ...onnx, logits: undefined },
+      webgpu: { ...webgpu, logits: undefined },
+      difference: difference.absolute,
       groups,
-      answers: Array.from({ length: shown }, (_, i) => answer(logits, i)),
+      answers: Array.from({ length: shown }, (_, i) => answer(onnx.logits, i)),
     })),
     count: pictures.count,
     pictures: Array.from({ length: shown }, (_, i) => ({
@@ -25,19 +25,21 @@ export function reportPage(outcomes: readonly Outcome[], pictures: Pictures, pro
       pixels: Buffer.from(pictures.pixels.subarray(i * 784, (i + 1) * 784)).toString("base64"),
     })),
   };
+  const asked = outcomes[0]?.webgpu.count ?? 0;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Tamis: a ViT under token merging</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>${library("uplot/dist/uPlot.min.css")}${style}</style></head>
 <body><h1>A vision transformer under token merging</h1>
-<p>Fashion-MNIST ViT (305,034 parameters), first ${pictures.count} test pictures, ${provider}.
-Every block merges the <i>r</i> most similar pairs of its tokens (ToMe); nothing was trained again.</p>
+<p>Fashion-MNIST ViT (305,034 parameters), first ${pictures.count} test pictures on ONNX Runtime, CPU;
+the first ${asked} on ${webgpu}. Every block merges the <i>r</i> most similar pairs of its tokens (ToMe); nothing was trained again.</p>
 <h2>What became one</h2>
 <p><label>r = <select id="degree"></select></label> <span id="tokens"></span></p>
 <div id="pictures"></div>
 <h2>Accuracy against arithmetic</h2><div id="plot"></div>
-<table id="table"><thead><tr><th>r</th><th>tokens after each block</th><th>M MACs</th><th>IR nodes</th><th>ONNX nodes</th>
-<th>right of ${pictures.count}</th><th>ms a picture</th></tr></thead><tbody></tbody></table>
+<table id="table"><thead><tr><th colspan="4"></th><th colspan="3">ONNX Runtime, CPU</th><th colspan="3">WebGPU</th><th>largest</th></tr>
+<tr><th>r</th><th>tokens after each block</th><th>M MACs</th><th>IR nodes</th><th>nodes</th><th>right of ${pictures.count}</th>
+<th>ms each</th><th>dispatches</th><th>right of ${asked}</th><th>ms each</th><th>difference</th></tr></thead><tbody></tbody></table>
 <script>${library("uplot/dist/uPlot.iife.min.js")}</script>
 <script type="application/json" id="data">${JSON.stringify(data).replaceAll("<", "\\u003c")}</script>
 <script>${script}</script></body></html>
@@ -99,11 +101,11 @@ show();
 const body = document.querySelector("#table tbody");
 for (const o of data.outcomes) {
   const row = body.insertRow();
-  for (const cell of [o.r, o.tokens.join(" "), (o.macs / 1e6).toFixed(2), o.irNodes, o.onnxNodes, o.right, o.msPerPicture.toFixed(3)]) row.insertCell().textContent = cell;
+  for (const cell of [o.r, o.tokens.join(" "), (o.macs / 1e6).toFixed(2), o.irNodes, o.onnx.nodes, o.onnx.right, o.onnx.msPerPicture.toFixed(3), o.webgpu.dispatches, o.webgpu.right, o.webgpu.msPerPicture.toFixed(2), o.difference.toExponential(1)]) row.insertCell().textContent = cell;
 }
 const byCost = [...data.outcomes].sort((a, b) => a.macs - b.macs);
 new uPlot({ width: 640, height: 320, scales: { x: { time: false }, y: { range: [80, 100] } },
   axes: [{ label: "million multiply-accumulates a picture" }, { label: "accuracy, %" }],
   series: [{ label: "M MACs" }, { label: "accuracy", stroke: "#e8590c", width: 2, points: { show: true, size: 8 } }] },
-  [byCost.map((o) => o.macs / 1e6), byCost.map((o) => 100 * o.right / data.count)], document.getElementById("plot"));
+  [byCost.map((o) => o.macs / 1e6), byCost.map((o) => 100 * o.onnx.right / data.count)], document.getElementById("plot"));
 `;

@@ -1,12 +1,14 @@
-// What the demo measures: the Fashion-MNIST ViT at several merge degrees, on ONNX Runtime.
+// What the demo measures: the Fashion-MNIST ViT at several merge degrees, on ONNX Runtime and on WebGPU.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
   bindSymbols,
   costOf,
   emitOnnx,
+  emitWgsl,
   type Graph,
   lower,
+  type Model,
   mergeTokens,
   parametersOf,
   printGraph,
@@ -17,7 +19,10 @@ import {
 import {
   bindWeights,
   createOrtSession,
+  createWebGpuSession,
+  deviceProfile,
   loadWeights,
+  type NodeDevice,
   type Session,
   writeFileAtomically,
   writeOnnx,
@@ -45,40 +50,66 @@ export async function readPictures(): Promise<Pictures> {
   return { pixels, labels: answers, count: answers.length };
 }
 
+/** What one target answered, for the first pictures. */
+export interface Answers {
+  /** Pictures that it was asked about. */
+  readonly count: number;
+  /** f32[count, 10] */
+  readonly logits: Float32Array;
+  readonly right: number;
+  /** Median over batches. */
+  readonly msPerPicture: number;
+}
+
 export interface Outcome {
   readonly r: number;
   readonly tokens: readonly number[];
   /** Multiply-accumulates of one picture, matching and merging included. */
   readonly macs: number;
-  /** Nodes of the IR and of the ONNX file. */
+  /** Nodes of the IR. */
   readonly irNodes: number;
-  readonly onnxNodes: number;
-  readonly right: number;
-  /** Median over batches. */
-  readonly msPerPicture: number;
-  readonly logits: Float32Array;
+  /** `nodes`: of the ONNX file, its functions written out. */
+  readonly onnx: Answers & { readonly nodes: number };
+  readonly webgpu: Answers & { readonly dispatches: number };
+  /** Largest difference between the logits of both targets, absolute and in parts of the largest logit. */
+  readonly difference: { readonly absolute: number; readonly relative: number };
   /** For the pictures that are shown: which merged token each of the 50 tokens went to. */
   readonly groups: readonly (readonly number[])[];
   readonly files: readonly string[];
 }
 
-const batch = 50;
+/** Where to run, what to write and whom to tell. */
+export interface Setting {
+  readonly device: NodeDevice;
+  /** Pictures for WebGPU, of all. */
+  readonly onWebgpu: number;
+  /** Folder of the files. */
+  readonly out: string;
+  /** Called when something else begins, and after each batch. */
+  readonly progress: (step: { readonly doing: string } | { readonly pictures: number }) => void;
+}
+
 export const shown = 12;
 
 /** Compiles, writes and runs the ViT with r tokens merged per block. */
-export async function shrink(r: number, pictures: Pictures, out: string, onBatch: () => void): Promise<Outcome> {
+export async function shrink(r: number, pictures: Pictures, setting: Setting): Promise<Outcome> {
+  const { out, progress } = setting;
   await mkdir(out, { recursive: true });
   await using checkpoint = await loadWeights(file("fashion-vit.safetensors"));
-  const { source, model } = lower(fashionVit, { passes: r === 0 ? [] : [mergeTokens({ r })], root: process.cwd() });
+  const { source, model: unbound } = lower(fashionVit, {
+    passes: r === 0 ? [] : [mergeTokens({ r })],
+    root: process.cwd(),
+  });
   const expected = new Map(parametersOf(source).map((node) => [sourceName(node), node.results[0]?.type ?? never()]));
-  const weights = bindWeights(expected, checkpoint);
-  const artifact = emitOnnx({ graph: model.graph, weights }, { profile: "portable" });
-  const onnx = join(out, `fashion-vit-r${r}.onnx`);
+  const model = { graph: unbound.graph, weights: bindWeights(expected, checkpoint) };
+  const path = join(out, `fashion-vit-r${r}.onnx`);
   const ir = join(out, `fashion-vit-r${r}.ir`);
-  await writeOnnx(artifact, onnx);
+  await writeOnnx(emitOnnx(model, { profile: "portable" }), path);
   await writeFileAtomically(ir, printGraph(model.graph, { locations: true }));
-  await using session = await createOrtSession(onnx, { provider: "cpu" });
-  const { logits, times } = await classify(session, pictures, onBatch);
+  progress({ doing: `r = ${r} on ONNX Runtime` });
+  const onnx = await onOnnxRuntime(path, pictures, progress);
+  progress({ doing: `r = ${r} on WebGPU, whose kernels are built first` });
+  const webgpu = await onWebgpu(model, pictures, setting);
   const one = lower(model.graph, { passes: [bindSymbols({ batch: 1 })] }).model.graph;
   return {
     r,
@@ -86,13 +117,35 @@ export async function shrink(r: number, pictures: Pictures, out: string, onBatch
     macs: costOf(one).macs as number,
     irNodes: model.graph.nodes.length,
     // As they run, the functions of the file written out: unmerged blocks share one function, merged ones do not.
-    onnxNodes: emitOnnx({ graph: model.graph, weights }, { functions: false }).nodes,
-    right: countRight(logits, pictures.labels),
-    msPerPicture: median(times) / batch,
-    logits,
-    groups: await mergedGroups(r, weights, pictures),
-    files: [onnx, ir],
+    onnx: { ...onnx, nodes: emitOnnx(model, { functions: false }).nodes },
+    webgpu,
+    difference: largestDifference(webgpu.logits, onnx.logits),
+    groups: await mergedGroups(r, model.weights, pictures),
+    files: [path, ir],
   };
+}
+
+async function onOnnxRuntime(path: string, pictures: Pictures, progress: Setting["progress"]): Promise<Answers> {
+  await using session = await createOrtSession(path, { provider: "cpu" });
+  return await classify(session, pictures, { count: pictures.count, batch: 50, progress });
+}
+
+async function onWebgpu(
+  model: Model,
+  pictures: Pictures,
+  { device, onWebgpu: count, progress }: Setting,
+): Promise<Outcome["webgpu"]> {
+  const program = emitWgsl(model, { device: deviceProfile(device) });
+  await using session = await createWebGpuSession(program, model.weights, device);
+  const { dispatches } = session;
+  return { dispatches, ...(await classify(session, pictures, { count, batch: 25, progress })) };
+}
+
+/** Of the values that both have. */
+function largestDifference(some: Float32Array, others: Float32Array): Outcome["difference"] {
+  const pairs = Array.from(some, (x, i) => [x, others[i] as number] as const);
+  const absolute = Math.max(...pairs.map(([x, y]) => Math.abs(x - y)));
+  return { absolute, relative: absolute / Math.max(1, ...pairs.map(([, y]) => Math.abs(y))) };
 }
 
 const never = (): never => {
@@ -107,22 +160,23 @@ function inputs(pictures: Pictures, from: number, count: number): Readonly<Recor
 }
 
 async function classify(
-  session: Session,
+  session: Pick<Session, "run">,
   pictures: Pictures,
-  onBatch: () => void,
-): Promise<{ logits: Float32Array; times: readonly number[] }> {
-  const logits = new Float32Array(pictures.count * labels.length);
+  { count, batch, progress }: { count: number; batch: number; progress: Setting["progress"] },
+): Promise<Answers> {
+  const logits = new Float32Array(count * labels.length);
   const times: number[] = [];
-  await session.run(inputs(pictures, 0, batch)); // warm-up
-  for (let from = 0; from < pictures.count; from += batch) {
-    const given = inputs(pictures, from, Math.min(batch, pictures.count - from));
+  await session.run(inputs(pictures, 0, 1)); // warm-up
+  for (let from = 0; from < count; from += batch) {
+    const size = Math.min(batch, count - from);
+    const given = inputs(pictures, from, size);
     const start = performance.now();
     const result = await session.run(given);
-    times.push(performance.now() - start);
+    times.push((performance.now() - start) / size);
     logits.set(result["logits"]?.values as Float32Array, from * labels.length);
-    onBatch();
+    progress({ pictures: size });
   }
-  return { logits, times };
+  return { count, logits, right: countRight(logits, pictures.labels.subarray(0, count)), msPerPicture: median(times) };
 }
 
 /** Token count after each block, read off the residual stream: every fold of the stream is one tokenMerge of width dim. */

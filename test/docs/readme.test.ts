@@ -33,7 +33,7 @@ test("the table of the demo has the cost that there is", () => {
 test("the commands named are there", async () => {
   for (const [, script] of `${page}${readPage("CONTRIBUTING.md")}`.matchAll(/npm run ([\w:]+)/g))
     expect(Object.keys(scripts)).toContain(script);
-  const program = readFileSync(`${repository}src/cli/main.ts`, "utf8");
+  const program = ["src/cli/main.ts", "examples/demo.ts"].map((path) => readFileSync(repository + path, "utf8")).join();
   for (const [, command] of page.matchAll(/`tamis (\w+)/g)) expect(program).toContain(`.command("${command}")`);
   for (const [, option] of page.matchAll(/[`\s](--[a-z][a-z-]*)/g))
     if (option !== "--ignore-scripts") expect(program.includes(option as string), option).toBe(true);
