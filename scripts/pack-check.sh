@@ -43,11 +43,14 @@ node -e '
 '
 npx tamis compile model.ts --target onnx -o compiled
 [ -s compiled/model.onnx ] || { ls -l compiled >&2; exit 1; }
+npx tamis compile model.ts --target webgpu -o page
+[ -s page/plan.json ] || { ls -l page >&2; exit 1; }
 
 cat >program.js <<'PROGRAM'
 import { compile, parseGraph, passes } from "tamis";
 import { vit } from "tamis/models";
 import "tamis/runtime";
+import "tamis/browser";
 
 const small = vit({ imageSize: 32, patch: 8, dim: 32, depth: 2, heads: 2, classes: 4 });
 const merge = passes.get("mergeTokens").make({ r: 2 });
