@@ -68,18 +68,23 @@ export function emitGemm(
   const rows = least(kernel.m, tile.rows);
   if (tile.by === "workgroup") return { shader: emitShared(w, kernel, { ...tile, rows }), writer: w };
   const bySubgroup = tile.by === "subgroup" && rows % lanes === 0;
-  return { shader: emitDirect(w, kernel, { ...tile, rows }, bySubgroup), writer: w };
+  return { shader: emitDirect(w, kernel, { ...tile, rows }, { bySubgroup, mostRows: tile.rows }), writer: w };
 }
 
-/** Blocks of four columns that one thread computes. */
-const blocksOf = (kernel: GemmKernel, tile: GemmTile): number => {
-  const most = tile.columns / lanes;
+/** Blocks of four columns that one thread computes: more where it has few rows, so that its registers are used. */
+const blocksOf = (kernel: GemmKernel, tile: GemmTile, mostRows: number): number => {
+  const most = Math.floor((tile.columns / lanes) * (mostRows / tile.rows));
   return typeof kernel.n === "number" ? Math.max(1, Math.min(most, Math.ceil(kernel.n / lanes))) : most;
 };
 
-function emitDirect(w: ShaderWriter, kernel: GemmKernel, tile: GemmTile, bySubgroup: boolean): Shader {
+function emitDirect(
+  w: ShaderWriter,
+  kernel: GemmKernel,
+  tile: GemmTile,
+  { bySubgroup, mostRows }: { bySubgroup: boolean; mostRows: number },
+): Shader {
   const { rows } = tile;
-  const blocks = blocksOf(kernel, tile);
+  const blocks = blocksOf(kernel, tile, mostRows);
   const { register } = kernel;
   const operands = defineOperands(w, kernel, rows);
   const { terms } = operands;
@@ -233,7 +238,7 @@ function storeBlock(
 /** Tiles of both operands in shared memory, filled by all threads of the workgroup. */
 function emitShared(w: ShaderWriter, kernel: GemmKernel, tile: GemmTile): Shader {
   const { rows, depth, register } = { ...tile, register: kernel.register };
-  const blocks = blocksOf(kernel, tile);
+  const blocks = blocksOf(kernel, tile, tile.rows);
   const [down, across] = tile.threads;
   const threads = down * across;
   const operands = defineOperands(w, kernel, rows);

@@ -1,8 +1,9 @@
 // Kernels that run along a row: running folds, and stable sorts.
-import { multiplyDims } from "../../../ir/dim.ts";
+import { divideDims, multiplyDims } from "../../../ir/dim.ts";
 import type { RankKernel, RankStage, ScanKernel } from "../kernel.ts";
 import { literalText } from "../print.ts";
-import { type Shader, ShaderWriter, storedAs } from "./shader.ts";
+import { lanes } from "../vector.ts";
+import { type Shader, ShaderWriter } from "./shader.ts";
 
 /** A thread a row, element after element. */
 export function emitScan(kernel: ScanKernel, singles: ReadonlySet<string>): { shader: Shader; writer: ShaderWriter } {
@@ -32,7 +33,7 @@ const rowThreads = 64;
 export function emitRank(kernel: RankKernel, singles: ReadonlySet<string>): { shader: Shader; writer: ShaderWriter } {
   const w = new ShaderWriter(kernel, singles);
   if (kernel.stages.some(({ register }) => register === "f32"))
-    w.functions.push("fn sortsLast(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }");
+    w.functions.push("fn isNan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }");
   kernel.stages.forEach((stage, s) => defineStage(w, stage, s));
   const [first, ...more] = kernel.stages as readonly [RankStage, ...RankStage[]];
   const { rows } = kernel;
@@ -57,27 +58,48 @@ export function emitRank(kernel: RankKernel, singles: ReadonlySet<string>): { sh
 
 /** rankN puts element r of row i in its place. */
 function defineStage(w: ShaderWriter, stage: RankStage, s: number): void {
-  const stored = storedAs(stage.register);
-  w.define(`read${s}`, ["i", "r"], stage.register, stage.x);
+  const { values, indices, register, descending } = stage;
+  const fours = divideDims(stage.length, lanes) !== undefined;
+  const length = w.size(stage.length);
+  w.define(`read${s}`, ["i", "r"], register, stage.x);
   w.define(`place${s}`, ["i", "r"], "i32", stage.at);
-  const number = (x: string) => (stage.register === "bool" ? `select(0u, 1u, ${x})` : x);
-  const nan = (x: string) => (stage.register === "f32" ? `sortsLast(${x})` : "false");
-  const { values, indices } = stage;
-  const words = stage.register === "bool" ? "(x != 0u)" : "x";
+  const better = descending ? ">" : "<";
+  const words = (x: string) => (register === "bool" ? `select(0u, 1u, ${x})` : x);
+  const wideWords = (x: string) => (register === "bool" ? `select(vec4<u32>(0u), vec4<u32>(1u), ${x})` : x);
+  if (fours) w.define4(`readFour${s}`, ["i", "r"], register, stage.x, { variable: "r" });
+  // Four at a time where the length allows it; ties go to the lower place.
+  const count = fours
+    ? [
+        "  var ranks = vec4<i32>();",
+        `  for (var n = 0; n < ${length}; n += ${lanes}) {`,
+        `    let y = ${wideWords(`readFour${s}(i, n)`)};`,
+        "    let before = (vec4<i32>(n) + vec4<i32>(0, 1, 2, 3)) < vec4<i32>(r);",
+        `    ranks += select(vec4<i32>(0), vec4<i32>(1), (y ${better} vec4(x)) | ((y == vec4(x)) & before));`,
+        "  }",
+        "  var rank = ranks.x + ranks.y + ranks.z + ranks.w;",
+      ]
+    : [
+        "  var rank = 0;",
+        `  for (var n = 0; n < ${length}; n++) {`,
+        `    let y = ${words(`read${s}(i, n)`)};`,
+        `    if (y ${better} x || (y == x && n < r)) { rank++; }`,
+        "  }",
+      ];
+  // No comparison holds for NaN: it is never before a number, and its own place is found apart.
+  const last = [
+    "  if (isNan(x)) {",
+    "    rank = 0;",
+    `    for (var n = 0; n < ${length}; n++) { if (n < r || !isNan(read${s}(i, n))) { rank++; } }`,
+    "  }",
+  ];
   w.functions.push(
     `fn rank${s}(i: i32, r: i32) {`,
-    `  let x: ${stored} = ${number(`read${s}(i, r)`)};`,
-    "  var rank = 0;",
-    `  for (var n = 0; n < ${w.size(stage.length)}; n++) {`,
-    `    let y: ${stored} = ${number(`read${s}(i, n)`)};`,
-    `    let nanX = ${nan("x")};`,
-    `    let nanY = ${nan("y")};`,
-    `    let better = (nanX && !nanY) || (!nanX && !nanY && ${stage.descending ? "y > x" : "y < x"});`,
-    "    let same = (nanX && nanY) || y == x;",
-    "    if (better || (same && n < r)) { rank++; }",
-    "  }",
+    `  let element = read${s}(i, r);`,
+    `  let x = ${words("element")};`,
+    ...count,
+    ...(register === "f32" ? last : []),
     `  let at = place${s}(i, rank);`,
-    ...(values === undefined ? [] : [`  ${w.assign(values, "at", words)}`]),
+    ...(values === undefined ? [] : [`  ${w.assign(values, "at", "element")}`]),
     ...(indices === undefined ? [] : [`  ${w.assign(indices, "at", "r")}`]),
     "}",
   );
