@@ -55,11 +55,23 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: { port: { type: "string", default: "8080" }, output: { type: "string", default: "out/browser" } },
   });
+  const port = Number(values.port);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) return fail(`--port wants a port, got ${values.port}`);
   const start = performance.now();
   console.log(`compiling the Fashion ViT to ${values.output} ...`);
   await buildDemo(values.output, { degrees: [0, 2, 4, 8], profiles: ["portable", "software"] });
-  const { address } = await serveFolder(values.output, Number(values.port));
+  const served = await serveFolder(values.output, port).catch((error: NodeJS.ErrnoException) => error);
+  if (served instanceof Error)
+    return fail(
+      `port ${port} cannot be used (${served.code}): npm run demo:browser -- --port 0 takes one that is free`,
+    );
+  const { address } = served;
   console.log(`took ${((performance.now() - start) / 1000).toFixed(1)} s; open ${address} (Ctrl-C ends)`);
+}
+
+function fail(message: string): void {
+  console.error(`demo:browser: ${message}`);
+  process.exitCode = 1;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await main();
