@@ -306,6 +306,57 @@ describe.skipIf(drawn)("tamis/browser", () => {
     expect(seen.after).toContain("session-closed");
   });
 
+  test("gives up loading when its signal says so", async () => {
+    const reason = await page.evaluate(async () => {
+      const { tamisBrowser } = globalThis as unknown as {
+        readonly tamisBrowser: { loadModel(base: string, options: object): Promise<BrowserModel> };
+      };
+      const { signal, abort } = ((controller) => ({
+        signal: controller.signal,
+        abort: () => controller.abort(),
+      }))(new AbortController());
+      return tamisBrowser.loadModel("models/software-r0/", { signal, onProgress: abort }).then(
+        () => "it was loaded",
+        (error: Error) => error.name,
+      );
+    });
+    expect(reason).toBe("AbortError");
+  });
+
+  test("fetches the folder again when the device is lost, and goes on", async () => {
+    const { pixels, logits } = await golden(8, 4);
+    const before = asked.filter((url) => url.endsWith("software-r8/weights.safetensors")).length;
+    const data = await page.evaluate(
+      async (numbers) => {
+        const { tamisBrowser } = globalThis as unknown as {
+          readonly tamisBrowser: { loadModel(base: string): Promise<BrowserModel> };
+        };
+        const devices: GPUDevice[] = [];
+        const { requestDevice } = GPUAdapter.prototype;
+        GPUAdapter.prototype.requestDevice = async function (...args) {
+          const device = await requestDevice.apply(this, args);
+          devices.push(device);
+          return device;
+        };
+        const model = await tamisBrowser.loadModel("models/software-r8/");
+        const image = { data: Float32Array.from(numbers), shape: [1, 1, 28, 28] };
+        await model.run({ image });
+        devices[0]?.destroy();
+        await devices[0]?.lost;
+        const { logits } = await model.run({ image });
+        await model.dispose();
+        GPUAdapter.prototype.requestDevice = requestDevice;
+        return { devices: devices.length, logits: [...(logits?.data ?? [])].map(Number) };
+      },
+      [...pixels].map((pixel) => (pixel / 255 - 0.286) / 0.353),
+    );
+    expect(data.devices).toBe(2);
+    expect(asked.filter((url) => url.endsWith("software-r8/weights.safetensors")).length).toBe(before + 2);
+    const got: TensorData = { dtype: "f32", shape: [10], values: Float32Array.from(data.logits) };
+    const allowed = tolerance("f32", { target: "webgpu" });
+    expect(compareTensors(got, { ...logits, shape: [10] }, allowed).message).toBe("");
+  });
+
   test("is what the compiled folder's own module runs on", async () => {
     const model = join(folder, "site", "models", "software-r8");
     await build({
