@@ -10,6 +10,7 @@ export {
   onnxBackend,
   type Profile,
   profiles,
+  providersOf,
 } from "./backends/onnx/index.ts";
 export { nativeOps as onnxOps } from "./backends/onnx/native.ts";
 export {

@@ -10,6 +10,7 @@ import {
   type Model,
   type OnnxArtifact,
   printGraph,
+  providersOf,
   sourceName,
   symbolsOf,
   type TensorData,
@@ -57,6 +58,11 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
   if (options.json === true) return printJson({ output, ...manifest });
   if (!prepared.weighted && prepared.stoppedAfter === undefined)
     say("tamis: compiled without weights: the parameters are inputs of the model (give --weights FILE)");
+  const { meant, tested } = providersOf[prepared.profile];
+  if (target === "onnx" && !(tested as readonly string[]).includes(meant))
+    say(
+      `tamis: files of profile ${prepared.profile} are tested on the ${tested.join(" and ")} provider, not on ${meant}`,
+    );
   print(summary(output, manifest));
 }
 

@@ -6,6 +6,8 @@ import {
   emitWgsl,
   formatType,
   type Model,
+  profiles,
+  providersOf,
   type TensorData,
   toNumbers,
 } from "../index.ts";
@@ -43,13 +45,20 @@ export interface RunOptions extends ModelOptions {
 const providers = ["cpu", "webgpu", "cuda"] as const;
 type Provider = (typeof providers)[number];
 
+/** A model runs on a provider in the profile that is for it, unless another was asked for. */
+function profileFor(provider: Provider, { target = "onnx", profile }: RunOptions): { readonly profile?: string } {
+  if (profile !== undefined || target !== "onnx" || provider === "cpu") return {};
+  return { profile: profiles.find((name) => providersOf[name].meant === provider) ?? "portable" };
+}
+
 /** `tamis run MODEL --input name=FILE`: outputs and times. */
 export async function runCommand(text: string, options: RunOptions): Promise<void> {
   const provider = readChoice("provider", options.provider, providers);
   const repeat = readCount("repeat", options.repeat, 1);
   const threads = options.threads === undefined ? undefined : readCount("threads", options.threads, 1);
   const sizes = readBindings(options.bind);
-  await using prepared = await prepare(text, options, { target: "onnx" });
+  const asked = { ...options, ...profileFor(provider, options) };
+  await using prepared = await prepare(text, asked, { target: "onnx" });
   const { target, loaded } = prepared;
   if (target !== "onnx" && provider !== "cpu")
     throw compileError("bad-option", `the ${target} target has no provider ${provider}`, {

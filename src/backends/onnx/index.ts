@@ -12,7 +12,7 @@ import { irVersionOf, type Profile, profiles } from "./profile.ts";
 import { encodeParts, type OnnxInitializer, type OnnxValue } from "./proto.ts";
 
 export { type CheckOptions, checkOnnx } from "./check.ts";
-export { isProfile, type Profile, profiles } from "./profile.ts";
+export { isProfile, type Profile, profiles, providersOf } from "./profile.ts";
 export type { OnnxValue } from "./proto.ts";
 
 export interface OnnxOptions {

@@ -6,6 +6,14 @@ export const baseOpset = { portable: 17, "ort-cuda": 17, "ort-webgpu": 17, stand
   Record<Profile, number>
 >;
 
+/** The provider of ONNX Runtime that a profile is for, and those that the project's tests run its files on. */
+export const providersOf = {
+  portable: { meant: "cpu", tested: ["cpu"] },
+  "ort-cuda": { meant: "cuda", tested: ["cpu"] },
+  "ort-webgpu": { meant: "webgpu", tested: ["cpu", "webgpu"] },
+  standard: { meant: "cpu", tested: ["cpu"] },
+} as const satisfies Readonly<Record<Profile, { readonly meant: string; readonly tested: readonly string[] }>>;
+
 export const profiles = Object.keys(baseOpset) as readonly Profile[];
 export const isProfile = (text: string): text is Profile => Object.hasOwn(baseOpset, text);
 

@@ -8,7 +8,9 @@ type Reduce = Row<Required<ReduceAttrs>>;
 export function reduced(at: Site, op: string, x: string, axes: readonly number[], keepDims: boolean): string {
   const dtype = at.dtype();
   const keepdims = keepDims ? 1 : 0;
-  const work = at.workType(op, dtype);
+  // ONNX Runtime's CPU kernels saturate where i32 wraps; its WebGPU provider, which wraps, has no i64.
+  const saturates = dtype === "i32" && (op === "ReduceSum" || op === "ReduceProd") && at.plan.profile !== "ort-webgpu";
+  const work = saturates ? "i64" : at.workType(op, dtype);
   const wide = at.body.cast(x, dtype, work);
   const asInput = op === "ReduceSum" || at.plan.opset >= 18;
   const y = asInput
