@@ -21,7 +21,7 @@ import { hardwareTuning, softwareSubgroupTuning, softwareTuning, type Tuning } f
 export type { Groups } from "./emit/index.ts";
 export type { Register } from "./expr.ts";
 export type { Kernel } from "./kernel.ts";
-export type { Tuning } from "./tuning.ts";
+export type { AttentionTile, GemmTile, Tuning } from "./tuning.ts";
 
 /** What a device allows; an input of compilation. */
 export interface DeviceProfile {

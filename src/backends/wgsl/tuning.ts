@@ -22,6 +22,8 @@ export interface AttentionTile {
   readonly keys: number;
   /** Whether four neighbouring queries share what they read (subgroups of exactly four). */
   readonly subgroup: boolean;
+  /** Keys and values that a workgroup of 64 queries stages in shared memory at a time, a multiple of `keys`; 0: none. */
+  readonly staged: number;
 }
 
 export interface Tuning {
@@ -36,14 +38,18 @@ const threadTile: GemmTile = { by: "thread", rows: 8, columns: 4, threads: [8, 8
 const workgroupTile: GemmTile = { by: "workgroup", rows: 4, columns: 4, threads: [16, 16], depth: 16 };
 
 /** A software adapter's winners are not a GPU's: barriers are dear there, registers are memory. Measured on SwiftShader. */
-export const softwareTuning: Tuning = { rowThreads: 1, gemm: threadTile, attention: { keys: 4, subgroup: false } };
+export const softwareTuning: Tuning = {
+  rowThreads: 1,
+  gemm: threadTile,
+  attention: { keys: 4, subgroup: false, staged: 0 },
+};
 export const softwareSubgroupTuning: Tuning = {
   rowThreads: 1,
   gemm: subgroupTile,
-  attention: { keys: 4, subgroup: true },
+  attention: { keys: 4, subgroup: true, staged: 0 },
 };
 export const hardwareTuning: Tuning = {
   rowThreads: 64,
   gemm: workgroupTile,
-  attention: { keys: 4, subgroup: false },
+  attention: { keys: 4, subgroup: false, staged: 16 },
 };
