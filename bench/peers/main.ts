@@ -1,12 +1,14 @@
 // `tamis bench peers`: the same inputs through each framework on one adapter, results checked, then timed in turns.
 //   npm ci --prefix bench
-//   npx tamis bench peers [--only gemm,attention] [--peers ours,jax,tfjs,ort] [--rounds 7] [--budget 700]
+//   npx tamis bench peers [--only gemm,attention] [--peers ours,jax,tfjs,ort] [--rounds 15] [--budget 900]
 //     [--markdown docs/results/webgpu.md] [--json]
 // What a change did: git worktree add /tmp/base HEAD && ln -s $PWD/node_modules /tmp/base, then
 //   npm run bench:peers -- --peers ours --base /tmp/base
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { print, printJson, say, table } from "../../src/cli/terminal.ts";
 import { openWebGpu } from "../../src/runtime/node/webgpuDevice.ts";
@@ -18,9 +20,9 @@ const { values: flags } = parseArgs({
   options: {
     only: { type: "string" },
     peers: { type: "string", default: peerNames.join() },
-    rounds: { type: "string", default: "7" },
+    rounds: { type: "string", default: "15" },
     base: { type: "string" },
-    budget: { type: "string", default: "700" },
+    budget: { type: "string", default: "900" },
     markdown: { type: "string" },
     json: { type: "boolean", default: false },
   },
@@ -61,6 +63,7 @@ const setting: Setting = {
   command: ["npx tamis bench peers", ...process.argv.slice(2)].join(" "),
   adapter,
   machine: `${cpus().length} x ${cpus()[0]?.model.trim() ?? "unknown"}, Node ${process.version}`,
+  commit: commitOf(dirname(fileURLToPath(import.meta.url))),
   date: new Date().toISOString().slice(0, 10),
   peers: workers.map(({ name, peer, version }) => ({ name, peer, version })),
   rounds,
@@ -96,6 +99,14 @@ async function adapterOfAll(): Promise<{ adapter: string; environment: Readonly<
   if (!software || folder === undefined || !existsSync(join(folder, "libvulkan.so.1")))
     return { adapter: name, environment: {} };
   return { adapter: name, environment: { LD_LIBRARY_PATH: folder } };
+}
+
+/** Of the sources that folder lies among. */
+function commitOf(folder: string): string {
+  const git = (...args: readonly string[]): string =>
+    spawnSync("git", ["-C", folder, ...args], { encoding: "utf8" }).stdout?.trim() ?? "";
+  const changed = git("status", "--porcelain", "--untracked-files=no", ":/src") !== "";
+  return `${git("rev-parse", "--short", "HEAD") || "unknown"}${changed ? "+" : ""}`;
 }
 
 function writeBetweenMarkers(path: string, text: string): void {

@@ -172,7 +172,7 @@ interface Contestant {
 }
 
 const mostTimes = 1000;
-const fewestTurns = 3;
+const fewestTurns = 5;
 
 /** How a budget is spent by a peer whose run takes this long. */
 export function shareOf(

@@ -73,15 +73,20 @@ export function cellsOf(row: Row, peers: readonly PeerName[]): readonly string[]
   ];
 }
 
-/** Every form that gave no time, a line for each. */
-export const remarksOf = (rows: readonly Row[]): readonly string[] =>
-  rows.flatMap(({ case: measured, outcomes }) =>
-    Object.entries(outcomes).flatMap(([peer, { tried }]) =>
-      tried.flatMap(({ form, status, reason }) =>
-        reason === undefined ? [] : [`${measured.name}: ${peer} (${form}) ${status}: ${firstLine(reason)}`],
-      ),
-    ),
-  );
+/** Forms that gave no time, a line for each with its cases and the first one's reason. */
+export function remarksOf(rows: readonly Row[]): readonly string[] {
+  const remarks = new Map<string, { readonly cases: string[]; readonly reason: string }>();
+  for (const { case: measured, outcomes } of rows)
+    for (const [peer, { tried }] of Object.entries(outcomes))
+      for (const { form, status, reason } of tried) {
+        if (reason === undefined) continue;
+        const key = `${peer} (${form}) ${status}`;
+        const known = remarks.get(key) ?? { cases: [], reason: firstLine(reason) };
+        known.cases.push(measured.name);
+        remarks.set(key, known);
+      }
+  return [...remarks].map(([key, { cases, reason }]) => `${key}: ${cases.join(", ")}: ${reason}`);
+}
 
 const firstLine = (text: string): string => text.split("\n")[0]?.slice(0, 240) ?? "";
 
@@ -90,6 +95,8 @@ export interface Setting {
   readonly adapter: string;
   readonly machine: string;
   readonly date: string;
+  /** Of the checkout; with a plus where files differ from it. */
+  readonly commit: string;
   readonly peers: readonly Pick<Worker, "name" | "peer" | "version">[];
   readonly rounds: number;
 }
@@ -110,7 +117,7 @@ export function markdown(setting: Setting, rows: readonly Row[]): string {
   const mean = geometricMean(rows.map(({ speed }) => speed));
   const lost = rows.filter(({ speed }) => speed !== undefined && speed < 1);
   return [
-    `\`${setting.command}\`, ${setting.date}, ${setting.machine}; adapter ${setting.adapter}; medians of ${setting.rounds} rounds in turns.`,
+    `\`${setting.command}\`, ${setting.date}, commit ${setting.commit}, ${setting.machine}; adapter ${setting.adapter}; medians of ${setting.rounds} rounds in turns.`,
     "",
     ...setting.peers.map(({ name, peer, version }) => `- ${name}: ${peer} ${version} (${licences[name]})`),
     "",
@@ -120,7 +127,9 @@ export function markdown(setting: Setting, rows: readonly Row[]): string {
     "",
     ...(mean === undefined
       ? []
-      : [`Geometric mean of best peer / ours: ${mean.toFixed(2)} over ${rows.length} cases.`]),
+      : [
+          `Geometric mean of best peer / ours: ${mean.toFixed(2)} over ${rows.filter(({ speed }) => speed !== undefined).length} cases.`,
+        ]),
     lost.length === 0
       ? "No case is lost."
       : `Lost: ${lost.map(({ case: { name }, speed }) => `${name} (${speed?.toFixed(2)})`).join(", ")}.`,
