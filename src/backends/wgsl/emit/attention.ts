@@ -5,7 +5,7 @@ import type { AttentionKernel } from "../kernel.ts";
 import { literalText } from "../print.ts";
 import type { AttentionTile } from "../tuning.ts";
 import { lanes } from "../vector.ts";
-import { each } from "./gemm.ts";
+import { each } from "./gemmBlock.ts";
 import { type Shader, ShaderWriter } from "./shader.ts";
 
 /** How the threads of a row's neighbours read keys and values. */
