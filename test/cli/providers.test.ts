@@ -17,6 +17,11 @@ const path = sharedFolder(async (path) => {
 `,
   );
   await writeFile(path("rounded.ir"), "graph @rounded(%x: f32[4]) {\n  %0 = round(%x) : f32[4]\n  return y: %0\n}\n");
+  await writeFile(
+    path("pick.ir"),
+    "graph @pick(%t: f32[3,2], %i: i32[2]) {\n  %0 = embedding(%t, %i) : f32[2,2]\n  return y: %0\n}\n",
+  );
+  await writeFile(path("i.json"), "[1, 7]");
 });
 
 const run = (...args: string[]): Promise<Ended> => tamis(path(), ["run", ...args]);
@@ -48,6 +53,12 @@ test("an operator that the provider lacks is an error at its line, and nothing r
   expect(stderr).toMatch(
     /rounded\.ir:2:\d+ error\[unsupported-op\]: .* webgpu provider does not take Round \(round\/Round\)/,
   );
+});
+
+test("numbers that a kernel refuses are the user's to mend", async () => {
+  const { status, stderr } = await run("pick.ir", "--input", "t=random:1", "--input", "i=i.json");
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^error\[onnx-run\]: ONNX Runtime cannot run Gather \(embedding\/Gather\): .*idx=7/);
 });
 
 test("a provider that is not there is told with how to get it", async () => {

@@ -26,7 +26,7 @@ export interface OrtSessionOptions {
 /**
  * Loads an ONNX file, its bytes, or an artefact not yet written, into ONNX Runtime. On WebGPU the CPU does not stand in
  * for nodes that the provider does not take: they are `unsupported-op`. Fails with `missing-dependency` where
- * onnxruntime-node is not installed, `provider-unavailable` and `onnx-load`.
+ * onnxruntime-node is not installed, `provider-unavailable` and `onnx-load`; runs fail with `bad-input` and `onnx-run`.
  */
 export async function createOrtSession(
   source: string | Uint8Array | OnnxArtifact,
@@ -121,6 +121,18 @@ function loadFailure(message: string, provider: string, looked: readonly string[
   return compileError("onnx-load", `ONNX Runtime cannot load the model: ${message}`);
 }
 
+/** What a kernel says of the numbers that it got, or of the memory that it did not get. */
+function runFailure(message: string) {
+  const node = /^Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: (.*)$/s.exec(
+    message,
+  );
+  const [, op, name, reason = message] = node ?? [];
+  const what = op === undefined ? "the model" : `${op} (${name})`;
+  return compileError("onnx-run", `ONNX Runtime cannot run ${what}: ${plainReason(reason)}`, {
+    help: "`--target reference` names the line of the model where numbers are at fault",
+  });
+}
+
 const cudaHelp =
   "onnxruntime-node's CUDA libraries come with its install script (npm rebuild onnxruntime-node, with a network) and need an NVIDIA driver; use the cpu provider, or see `tamis devices`";
 
@@ -141,7 +153,9 @@ function wrapSession(ort: Ort, session: InferenceSession): Session {
       bindSizes(inputs, given);
       const feeds: Record<string, Tensor> = {};
       for (const { name } of inputs) feeds[name] = toOrt(ort, given[name] as TensorData);
-      const results = await session.run(feeds);
+      const results = await session.run(feeds).catch((error: unknown) => {
+        throw runFailure(firstLine(error));
+      });
       return Object.fromEntries(
         outputs.map((output) => [output.name, fromOrt(results[output.name] as Tensor, output)]),
       );
