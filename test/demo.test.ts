@@ -45,7 +45,7 @@ test("the demo runs WebGPU beside it, says on how many pictures, and finds equal
   const asked = Number(/right of \d+ .* right of (\d+)/.exec(stdout)?.[1]);
   if (asked < 500) expect(stdout).toContain(`WebGPU ran ${asked} of the 500 pictures`);
   for (const cells of rows()) {
-    expect(Number(cells[6])).toBeGreaterThan(40); // dispatches
+    expect(Number(cells[6])).toBeGreaterThan(10); // dispatches
     expect(Number(cells[7]) / asked).toBeGreaterThan(0.85);
     expect(Number(cells[9])).toBeLessThan(1e-4); // of logits up to 7
   }
