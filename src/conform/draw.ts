@@ -121,6 +121,7 @@ export class Draw {
 export const fills = {
   signed: (d) => d.int(-128, 128) / 64,
   positive: (d) => d.int(16, 128) / 64,
+  nonzero: (d) => (d.chance(0.5) ? 1 : -1) * (d.int(1, 128) / 64),
   whole: (d) => d.int(-3, 3),
   bool: (d) => d.int(0, 1),
   special: (d) => d.pick([0, 1, -1.5, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]),

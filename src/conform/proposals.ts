@@ -509,7 +509,12 @@ export const proposals = {
   tokenMatch: {
     propose: (d) => {
       const [tokens, protect] = [d.int(4, 9), d.int(0, 2)];
-      const metric = d.tensor(float, { shape: [d.int(1, 2), tokens, d.int(2, 4)], fill: fills.signed });
+      // A token of zeros has no direction: its similarities are NaN, whose order is each target's own.
+      const metric = d.tensor(float, {
+        shape: [d.int(1, 2), tokens, d.int(2, 4)],
+        fill: fills.nonzero,
+        where: ({ values }) => values.every((x) => x !== 0),
+      });
       return { operands: [metric], attrs: { r: d.int(1, Math.floor((tokens - protect) / 2)), protect } };
     },
   },
