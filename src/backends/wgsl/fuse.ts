@@ -80,7 +80,8 @@ class Fusion {
   #joinEarlier(at: number): void {
     const kernel = this.#kernels[at];
     if (kernel === undefined) return;
-    const candidates = new Set<number>();
+    // What stands right before, what writes an operand and, for folds, what reads the same memory.
+    const candidates = new Set(kernel.kind === "map" ? [at - 1] : []);
     for (const name of readsOf(kernel)) {
       const from = this.#writer.get(name);
       if (from !== undefined) candidates.add(from);

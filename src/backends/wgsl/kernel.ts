@@ -124,6 +124,8 @@ export interface ScanKernel extends KernelOf<"scan"> {
 /** One stable sort along rows of `length` elements. */
 export interface RankStage {
   readonly length: Dim;
+  /** Places from here on are never read and may stay unwritten. */
+  readonly needed: Dim;
   readonly descending: boolean;
   readonly register: Register;
   /** The element at place r of row i. */

@@ -411,6 +411,7 @@ function lowerSort(scheduler: Scheduler, node: Node, label: Label): Kernel {
     stages: [
       {
         length,
+        needed: scheduler.neededAlong(node, axis) ?? length,
         descending: node.attrs["descending"] === true,
         register: registerOf(dtype) as Register,
         x: reader.read(operand, index),

@@ -203,6 +203,20 @@ export class Scheduler {
     this.#roots.add(root);
   }
 
+  /** The end of what is read of a node's results along an axis, where all of it is read through slices. */
+  neededAlong(node: Node, axis: number): number | undefined {
+    let needed = 0;
+    for (const value of node.results) {
+      if (this.#outputs.has(value)) return undefined;
+      for (const { user } of this.#uses.get(value) ?? []) {
+        const { axis: along, end, step = 1 } = user.attrs;
+        if (user.op !== "slice" || along !== axis || step !== 1 || typeof end !== "number" || end < 0) return undefined;
+        needed = Math.max(needed, end);
+      }
+    }
+    return needed;
+  }
+
   /** How often a value is read; an output is read from outside as well. */
   #readers(value: Value): number {
     return (this.#uses.get(value) ?? []).length + (this.#outputs.has(value) ? 1 : 0);

@@ -61,6 +61,8 @@ function defineStage(w: ShaderWriter, stage: RankStage, s: number): void {
   const { values, indices, register, descending } = stage;
   const fours = divideDims(stage.length, lanes) !== undefined;
   const length = w.size(stage.length);
+  const partial = stage.needed !== stage.length; // who has that many before it is not needed
+  const needed = w.size(stage.needed);
   w.define(`read${s}`, ["i", "r"], register, stage.x);
   w.define(`place${s}`, ["i", "r"], "i32", stage.at);
   const better = descending ? ">" : "<";
@@ -75,6 +77,7 @@ function defineStage(w: ShaderWriter, stage: RankStage, s: number): void {
         `    let y = ${wideWords(`readFour${s}(i, n)`)};`,
         "    let before = (vec4<i32>(n) + vec4<i32>(0, 1, 2, 3)) < vec4<i32>(r);",
         `    ranks += select(vec4<i32>(0), vec4<i32>(1), (y ${better} vec4(x)) | ((y == vec4(x)) & before));`,
+        ...(partial ? [`    if (ranks.x + ranks.y + ranks.z + ranks.w >= ${needed}) { break; }`] : []),
         "  }",
         "  var rank = ranks.x + ranks.y + ranks.z + ranks.w;",
       ]
@@ -83,6 +86,7 @@ function defineStage(w: ShaderWriter, stage: RankStage, s: number): void {
         `  for (var n = 0; n < ${length}; n++) {`,
         `    let y = ${words(`read${s}(i, n)`)};`,
         `    if (y ${better} x || (y == x && n < r)) { rank++; }`,
+        ...(partial ? [`    if (rank >= ${needed}) { break; }`] : []),
         "  }",
       ];
   // No comparison holds for NaN: it is never before a number, and its own place is found apart.
@@ -98,6 +102,7 @@ function defineStage(w: ShaderWriter, stage: RankStage, s: number): void {
     `  let x = ${words("element")};`,
     ...count,
     ...(register === "f32" ? last : []),
+    ...(partial ? [`  if (rank >= ${needed}) { return; }`] : []),
     `  let at = place${s}(i, rank);`,
     ...(values === undefined ? [] : [`  ${w.assign(values, "at", "element")}`]),
     ...(indices === undefined ? [] : [`  ${w.assign(indices, "at", "r")}`]),
