@@ -49,7 +49,7 @@ export class Vectoriser {
     if (e.op === "variable" && e.name === this.#variable) return this.#pool.make("lanes", [e], "i32", { width: 4 });
     if (e.op === "variable" && this.#held.has(e.name as string))
       return this.#pool.make("variable", [], e.type, { name: e.name as string, width: 4 });
-    if (e.args.length === 0) return e;
+    if (e.args.length === 0 || this.#run(e)?.step === 0) return e; // one value for all four
     if (e.op === "load") return this.#load(e);
     if (e.op === "fold") return this.#fold(e);
     const args = e.args.map((arg) => this.of(arg));

@@ -45,6 +45,73 @@ graph @norm(%x: f32[9,8], %g: f32[8], %b: f32[8]) {
     expect(norm.map((k) => k.kind)).toEqual(["rows"]);
   });
 
+  test("a residual sum moves into the norm behind it and is stored for those who read it later", () => {
+    const [norm, product] = kernelsOf(`
+graph @block(%x: f32[9,8], %y: f32[9,8], %g: f32[8], %b: f32[8], %w: f32[8,8]) {
+  %0 = exp(%x) : f32[9,8]
+  %1 = exp(%y) : f32[9,8]
+  %2 = add(%0, %1) : f32[9,8]
+  %3 = layerNorm(%2, %g, %b) {epsilon=0.00001} : f32[9,8]
+  %4 = matmul(%3, %w) : f32[9,8]
+  %5 = add(%2, %4) : f32[9,8]
+  return y: %5
+}`);
+    expect([norm?.ops, product?.ops]).toEqual([
+      ["add", "layerNorm"],
+      ["matmul", "add"],
+    ]);
+    expect(norm && writesOf(norm)).toHaveLength(2);
+  });
+
+  test("a sum that is read before the norm behind it keeps a kernel of its own", () => {
+    const kernels = kernelsOf(`
+graph @early(%x: f32[9,8], %y: f32[9,8], %g: f32[8], %b: f32[8], %w: f32[8,8]) {
+  %0 = exp(%x) : f32[9,8]
+  %1 = exp(%y) : f32[9,8]
+  %2 = add(%0, %1) : f32[9,8]
+  %3 = matmul(%2, %w) : f32[9,8]
+  %4 = add(%3, %2) : f32[9,8]
+  %5 = layerNorm(%2, %g, %b) {epsilon=0.00001} : f32[9,8]
+  return y: %4, z: %5
+}`);
+    expect(kernels.map((k) => k.ops)).toEqual([["add"], ["matmul", "add"], ["layerNorm"]]);
+  });
+
+  test("folds of the same rows share a pass, and maps over the same space a kernel", () => {
+    const kernels = kernelsOf(`
+graph @rows(%x: f32[9,40]) {
+  %0 = reduceMax(%x) {axes=[1]} : f32[9]
+  %1 = argMax(%x) {axis=1} : i32[9]
+  %2 = exp(%x) : f32[9,40]
+  %3 = neg(%x) : f32[9,40]
+  return a: %0, b: %1, c: %2, d: %3
+}`);
+    expect(kernels.map((k) => k.ops)).toEqual([
+      ["reduceMax", "argMax"],
+      ["exp", "neg"],
+    ]);
+  });
+
+  test("a short fold, and a sum over a selection, are computed where they are read", () => {
+    const kernels = kernelsOf(`
+graph @short(%x: f32[2,3,8,16], %y: f32[2,8,16], %to: i32[2,4], %from: f32[2,4,16]) {
+  %0 = reduceMean(%x) {axes=[1]} : f32[2,8,16]
+  %1 = l2Normalize(%0) {axis=2} : f32[2,8,16]
+  %2 = scatterAdd(%y, %to, %from) {axis=1, batch=1} : f32[2,8,16]
+  return a: %1, b: %2
+}`);
+    expect(kernels.map((k) => k.ops)).toEqual([["l2Normalize"], ["add"]]);
+  });
+
+  test("a sort of which the first places are read stops there", () => {
+    const [sort] = kernelsOf(`
+graph @top(%x: f32[2,100]) {
+  %0, %1 = topK(%x) {axis=1, k=5} : f32[2,5], i32[2,5]
+  return values: %0, places: %1
+}`);
+    expect(sort?.kind === "rank" && sort.stages.map(({ needed }) => needed)).toEqual([5]);
+  });
+
   test("a pre-norm block takes at most seven dispatches", () => {
     const program = emitWgsl({ graph: traceModel(fashionVit), weights: new Map() });
     const inBlock = program.dispatches.filter((d) => d.scope.startsWith("blocks.2"));
