@@ -57,9 +57,9 @@ export function defineOperands(w: ShaderWriter, kernel: GemmKernel, rows: number
   return { terms, a: layoutA, b: layoutB };
 }
 
-/** Blocks of four columns that one thread computes: more where it has few rows, so that its registers are used. */
+/** Blocks of four columns that one thread computes: twice as many where its rows are few, so that it has work. */
 export const blocksOf = (kernel: GemmKernel, tile: GemmTile, mostRows: number): number => {
-  const most = Math.floor((tile.columns / lanes) * (mostRows / tile.rows));
+  const most = (tile.columns / lanes) * (2 * tile.rows <= mostRows ? 2 : 1);
   return typeof kernel.n === "number" ? Math.max(1, Math.min(most, Math.ceil(kernel.n / lanes))) : most;
 };
 
@@ -90,12 +90,7 @@ export function accumulate(
   for (const r of each(rows)) {
     const { lines, term } = at(r);
     w.line("  {", ...lines);
-    for (const c of each(blocks))
-      w.line(
-        `    s${r}_${c} += ${each(terms)
-          .map((q) => `${term(q)} * b${q}_${c}`)
-          .join(" + ")};`,
-      );
+    for (const c of each(blocks)) for (const q of each(terms)) w.line(`    s${r}_${c} += ${term(q)} * b${q}_${c};`);
     w.line("  }");
   }
 }

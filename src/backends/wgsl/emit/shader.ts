@@ -74,7 +74,7 @@ export class ShaderWriter {
 
   #words(e: Expr, memory: string, index: string): string {
     const name = e.name as string;
-    if (e.op === "load4" && !this.singles.has(name)) return `${memory}[${index} / 4]`;
+    if (e.op === "load4" && !this.singles.has(name)) return `${memory}[${index} >> 2u]`;
     this.singles.add(name);
     if (e.op === "load") return `${memory}[${index}]`;
     const places =
@@ -173,7 +173,7 @@ export class ShaderWriter {
   /** Writes four elements from `at` on, a multiple of four. */
   assign4({ name, register }: Buffer, at: string, value: string): string {
     const words = register === "bool" ? `select(vec4<u32>(0u), vec4<u32>(1u), ${value})` : value;
-    if (!this.singles.has(name)) return `${this.local(name)}[${at} / 4] = ${words};`;
+    if (!this.singles.has(name)) return `${this.local(name)}[${at} >> 2u] = ${words};`;
     const each = ["x", "y", "z", "w"].map((lane, k) => `${this.local(name)}[${at} + ${k}] = words.${lane};`);
     return `{ let words = ${words}; ${each.join(" ")} }`;
   }
