@@ -4,8 +4,8 @@ import { CompileError, type Diagnostic, diagnostic, fileLoc, formatLoc, OpError 
 import { formatForTerminal, printJson, say } from "./terminal.ts";
 import { version } from "./version.ts";
 
-/** What a command ended with: fine, the user's input is wrong, usage, a defect of ours. */
-export type ExitCode = 0 | 1 | 2 | 3;
+/** What a command ended with: fine, the user's input is wrong, usage, a defect of ours; ended by Ctrl-C. */
+export type ExitCode = 0 | 1 | 2 | 3 | 130;
 
 /** Prints what went wrong, on standard error or as the document of `--json`, and gives the exit status. */
 export function reportFailure(error: unknown, argv: readonly string[], usage: string): ExitCode {

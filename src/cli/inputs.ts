@@ -9,11 +9,10 @@ import {
   type TensorData,
 } from "../index.ts";
 import {
-  convertFloats,
   type InputSpec,
   parseInput,
+  pictureReader,
   randomTensor,
-  readPicture,
   readTensor,
   type SessionValue,
 } from "../runtime/node/index.ts";
@@ -91,14 +90,5 @@ const tensorEndings: ReadonlySet<string> = new Set([".safetensors", ".npy", ".js
 async function readFile(path: string, value: SessionValue, picture: PictureInput | undefined): Promise<TensorData> {
   const { name, dtype, shape } = value;
   if (tensorEndings.has(extname(path).toLowerCase())) return readTensor(path, { dtype, shape }, name);
-  const [, channels, height, width] = shape;
-  const pictured = shape.length === 4 && typeof height === "number" && typeof width === "number";
-  if (picture === undefined || !pictured || (channels !== 1 && channels !== 3))
-    throw compileError("bad-input", `input ${name} (${formatType(value)}) takes no pictures, got ${path}`, {
-      help: "give a .safetensors, .npy or .json file, or say under `pictures` in the model how it reads them",
-    });
-  const read = await readPicture(path, { width, height, channels, ...picture });
-  if (dtype === "f32") return read;
-  if (dtype === "f16" || dtype === "bf16" || dtype === "f64") return convertFloats(read, dtype);
-  throw compileError("bad-input", `input ${name} is ${dtype}, but pictures are read as floats`);
+  return pictureReader(value, picture, path)(path);
 }

@@ -48,7 +48,7 @@ export async function loadModel(text: string): Promise<LoadedModel> {
 }
 
 /** `vit.ts#tiny` is the export `tiny`; a file whose own name has a # wins. */
-async function splitName(text: string): Promise<{ path: string; exportName: string | undefined }> {
+export async function splitName(text: string): Promise<{ path: string; exportName: string | undefined }> {
   const hash = text.lastIndexOf("#");
   const whole = hash < 0 || (await stat(text).catch(() => undefined)) !== undefined;
   return whole

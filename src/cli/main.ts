@@ -112,6 +112,26 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     )
     .action(async (model, options) => (await import("./run.ts")).runCommand(model, options));
 
+  withModelOptions(program.command("eval"))
+    .description("accuracy of a classifier on labelled pictures or other examples")
+    .requiredOption(
+      "--data <data>",
+      "a folder with a folder of pictures per class or a labels.csv, .safetensors, idx files, or a .ts module",
+    )
+    .option("--provider <provider>", "of ONNX Runtime: cpu, webgpu or cuda", "cpu")
+    .option("--limit <n>", "at most this many examples")
+    .option("--batch <n>", "examples in one run (32)")
+    .option("--json", "one JSON document on standard output")
+    .addHelpText(
+      "after",
+      example(
+        "tamis eval vit.ts --data pictures/test",
+        "tamis eval vit.ts --data pictures/test --pass mergeTokens:r=8 --target webgpu --limit 500",
+        "tamis eval out/vit --data ./examples.ts --json",
+      ),
+    )
+    .action(async (model, options) => exitWith(await (await import("./eval.ts")).evalCommand(model, options)));
+
   program
     .command("conform")
     .description("runs reference vectors through our implementation")

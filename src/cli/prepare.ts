@@ -4,7 +4,6 @@ import {
   didYouMean,
   formatDiagnostic,
   type Graph,
-  InternalError,
   lower,
   type Model,
   onnxBackend,
@@ -15,13 +14,12 @@ import {
   traceModel,
 } from "../index.ts";
 import { readDevice, readProfile, readTarget, type Target, type TargetDevice } from "./choice.ts";
-import { diagnosticsOf } from "./failure.ts";
-import { userFrame } from "./importModel.ts";
 import { type LoadedModel, loadModel } from "./load.ts";
 import { readPasses } from "./passSpecs.ts";
 import { registry } from "./registry.ts";
 import { readSettings } from "./set.ts";
 import { say } from "./terminal.ts";
+import { outputToErrors, theirs } from "./theirs.ts";
 import { bindModelWeights } from "./weights.ts";
 
 /** What inspect, compile and run share. */
@@ -102,15 +100,6 @@ export async function prepare(text: string, options: ModelOptions, settings: Pre
   }
 }
 
-/** What a model's own code prints must not stand between what the command prints. */
-function outputToErrors(): () => void {
-  const write = process.stdout.write;
-  process.stdout.write = process.stderr.write.bind(process.stderr) as typeof write;
-  return () => {
-    process.stdout.write = write;
-  };
-}
-
 function trace({ source, path }: LoadedModel, texts: readonly string[]): Graph {
   if (source.kind === "graph") {
     if (texts.length > 0)
@@ -124,22 +113,6 @@ function trace({ source, path }: LoadedModel, texts: readonly string[]): Graph {
   return theirs(`the build function of ${definition.name}`, () =>
     traceModel(definition, { set, root: process.cwd(), registry }),
   );
-}
-
-/** Runs what may call the user's code; what that throws is an error at its line, not a defect of ours. */
-function theirs<T>(what: string, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    if (error instanceof InternalError || diagnosticsOf(error) !== undefined) throw error;
-    const at = userFrame(error);
-    if (at === undefined) throw error;
-    const message = error instanceof Error ? error.message : String(error);
-    throw compileError("model-error", `${what} fails: ${message}`, {
-      loc: at.loc,
-      help: at.ours ? "tamis was called here with something that it does not take" : undefined,
-    });
-  }
 }
 
 /** The passes up to `stopAfter`; those of the backend only where it is `legalize` or one of them. */

@@ -1,34 +1,12 @@
 import { join } from "node:path";
-import {
-  compileError,
-  type DeviceProfile,
-  emitOnnx,
-  emitWgsl,
-  formatType,
-  type Model,
-  profiles,
-  providersOf,
-  type TensorData,
-  toNumbers,
-} from "../index.ts";
-import {
-  createFolderSession,
-  createOrtSession,
-  createReferenceSession,
-  createWebGpuSession,
-  deviceProfile,
-  openWebGpu,
-  ortVersion,
-  type ProgramSession,
-  type Session,
-  writeSafetensors,
-} from "../runtime/node/index.ts";
-import { checkFiles, makeFolder } from "./artifact.ts";
-import { readBindings, readChoice, readCount } from "./choice.ts";
+import { compileError, formatType, type TensorData, toNumbers } from "../index.ts";
+import { type Session, writeSafetensors } from "../runtime/node/index.ts";
+import { makeFolder } from "./artifact.ts";
+import { readBindings, readCount } from "./choice.ts";
 import { readInputs } from "./inputs.ts";
 import { kernelTable, timeKernels } from "./kernelTimes.ts";
-import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
-import { registry } from "./registry.ts";
+import { type ModelOptions, prepare } from "./prepare.ts";
+import { openSession, profileFor, readProvider } from "./session.ts";
 import { out, print, printJson, progress } from "./terminal.ts";
 
 export interface RunOptions extends ModelOptions {
@@ -42,37 +20,23 @@ export interface RunOptions extends ModelOptions {
   readonly save?: string;
 }
 
-const providers = ["cpu", "webgpu", "cuda"] as const;
-type Provider = (typeof providers)[number];
-
-/** A model runs on a provider in the profile that is for it, unless another was asked for. */
-function profileFor(provider: Provider, { target = "onnx", profile }: RunOptions): { readonly profile?: string } {
-  if (profile !== undefined || target !== "onnx" || provider === "cpu") return {};
-  return { profile: profiles.find((name) => providersOf[name].meant === provider) ?? "portable" };
-}
-
 /** `tamis run MODEL --input name=FILE`: outputs and times. */
 export async function runCommand(text: string, options: RunOptions): Promise<void> {
-  const provider = readChoice("provider", options.provider, providers);
+  const provider = readProvider(options.provider);
   const repeat = readCount("repeat", options.repeat, 1);
   const threads = options.threads === undefined ? undefined : readCount("threads", options.threads, 1);
   const sizes = readBindings(options.bind);
   const asked = { ...options, ...profileFor(provider, options) };
   await using prepared = await prepare(text, asked, { target: "onnx" });
   const { target, loaded } = prepared;
-  if (target !== "onnx" && provider !== "cpu")
-    throw compileError("bad-option", `the ${target} target has no provider ${provider}`, {
-      help: "providers are those of --target onnx",
-    });
   if (options.profileKernels === true && target !== "webgpu")
     throw compileError("not-available", `the ${target} target does not time its kernels, --repeat times whole runs`, {
       help: "--target webgpu --profile-kernels does",
     });
-  if (!prepared.weighted)
-    throw compileError("missing-weights", `model ${loaded.name} has parameters but no weights`, {
-      help: "give --weights FILE, or --weights random:1 to see that it runs",
-    });
-  const { session, adapter, profiled } = await openSession(prepared, options, provider, threads);
+  const { session, adapter, profiled } = await openSession(prepared, options, {
+    provider,
+    ...(threads !== undefined && { threads }),
+  });
   await using _open = session;
   const inputs = await readInputs(session.inputs, { texts: options.input ?? [], pictures: loaded.pictures, sizes });
   const { outputs, timesMs } = await timed(session, inputs, repeat, loaded.name);
@@ -88,75 +52,6 @@ export async function runCommand(text: string, options: RunOptions): Promise<voi
   for (const [name, contents] of Object.entries(outputs)) print(outputText(name, contents, loaded.labels));
   if (kernels !== undefined) print(kernelTable(kernels));
   print(out.dim(timesText(timesMs)));
-}
-
-interface Opened {
-  readonly session: Session;
-  /** What it runs on, for people and for --json. */
-  readonly adapter: string;
-  /** The same session, where its kernels can be timed. */
-  readonly profiled?: ProgramSession;
-}
-
-/** An artefact that nothing was asked to change runs as it was written. */
-async function openSession(
-  { target, loaded, model, profile, device }: Prepared,
-  options: RunOptions,
-  provider: Provider,
-  threads: number | undefined,
-): Promise<Opened> {
-  if (target === "reference")
-    return { session: await createReferenceSession(model, { registry }), adapter: "reference interpreter, f64" };
-  const changed = [options.pass, options.set, options.weights, options.profile, options.stopAfter].some(
-    (option) => option !== undefined,
-  );
-  const artifact = changed ? undefined : loaded.artifact;
-  if (target === "webgpu")
-    return openWebGpuSession(model, {
-      folder: artifact?.manifest.target === "webgpu" ? artifact.folder : undefined,
-      device: options.profile === undefined ? undefined : device.device,
-    });
-  // After the session: without onnxruntime-node, making one says how to get it.
-  const named = async (session: Session): Promise<Opened> => ({
-    session,
-    adapter: `ONNX Runtime ${await ortVersion()} ${provider}`,
-  });
-  const settings = { provider, ...(threads === undefined ? {} : { threads }) };
-  if (artifact?.manifest.target !== "onnx")
-    return named(await createOrtSession(emitOnnx(model, { profile, externalData: "always" }), settings));
-  await checkFiles(artifact.folder, artifact.manifest, []);
-  return named(await createOrtSession(join(artifact.folder, "model.onnx"), settings));
-}
-
-/** A compiled folder as it is, or the model compiled for `device`, by default for the one it runs on. */
-async function openWebGpuSession(
-  model: Model,
-  { folder, device }: { readonly folder?: string | undefined; readonly device?: DeviceProfile | undefined },
-): Promise<Opened> {
-  const opened = await openWebGpu();
-  try {
-    const session =
-      folder === undefined
-        ? await createWebGpuSession(
-            emitWgsl(model, { device: device ?? deviceProfile(opened), registry }),
-            model.weights,
-            opened,
-          )
-        : await createFolderSession(folder, opened);
-    const dispose = async (): Promise<void> => {
-      await session.dispose();
-      opened.close();
-    };
-    const { inputs, outputs, run } = session;
-    return {
-      session: { inputs, outputs, run, dispose, [Symbol.asyncDispose]: dispose },
-      adapter: `WebGPU, ${opened.adapter.name}${opened.adapter.software ? " (software)" : ""}`,
-      profiled: session,
-    };
-  } catch (error) {
-    opened.close();
-    throw error;
-  }
 }
 
 async function timed(session: Session, inputs: Readonly<Record<string, TensorData>>, repeat: number, name: string) {

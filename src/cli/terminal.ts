@@ -78,9 +78,10 @@ export interface Progress {
   stop(): void;
 }
 
-/** A bar on standard error once a step has taken a second; nothing without a terminal. */
-export function progress(title: string, total: number): Progress {
-  if (process.stderr.isTTY !== true || total <= 0) return { advance: () => undefined, stop: () => undefined };
+/** A bar on standard error once a step has taken a second, a number where the end is not known; nothing without a terminal. */
+export function progress(title: string, total: number | undefined): Progress {
+  if (process.stderr.isTTY !== true || (total !== undefined && total <= 0))
+    return { advance: () => undefined, stop: () => undefined };
   const start = performance.now();
   let done = 0;
   let bar: SingleBar | undefined;
@@ -88,11 +89,11 @@ export function progress(title: string, total: number): Progress {
     advance(by = 1) {
       done += by;
       if (bar === undefined && performance.now() - start > quietMs) {
-        const format = `${title} {bar} {percentage}% | {eta_formatted}`;
+        const format = total === undefined ? `${title} {value}` : `${title} {bar} {percentage}% | {eta_formatted}`;
         bar = new SingleBar({ format, clearOnComplete: true, hideCursor: true, fps: 4 }, Presets.shades_classic);
-        bar.start(total, done);
+        bar.start(total ?? 0, done);
       }
-      bar?.update(Math.min(done, total)); // draws by itself, even where no timer gets its turn
+      bar?.update(Math.min(done, total ?? done)); // draws by itself, even where no timer gets its turn
     },
     stop: () => bar?.stop(),
   };

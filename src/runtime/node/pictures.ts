@@ -39,7 +39,11 @@ const pixelLimit = 100_000_000; // 300 MB of RGB; a small file can claim more th
  * Fails with `file-not-found`, `not-a-picture`, `picture-too-large` or `picture-options`.
  */
 export async function readPicture(path: string, options: PictureOptions): Promise<TensorData> {
-  const { width, height, channels, mean, std, fit = "cover" } = options;
+  checkOptions(options);
+  return pictureTensor(await decode(path), options);
+}
+
+function checkOptions({ width, height, channels, mean, std }: PictureOptions): void {
   const sized = [width, height].every((size) => Number.isInteger(size) && size > 0) && width * height <= pixelLimit;
   if (!sized)
     throw compileError("picture-options", `got ${width} x ${height} pixels, wanted 1 to ${pixelLimit} of them`);
@@ -48,7 +52,13 @@ export async function readPicture(path: string, options: PictureOptions): Promis
       "picture-options",
       `got means [${mean.join(",")}] and deviations [${std.join(",")}], wanted ${channels} each, no deviation 0`,
     );
-  const rgb = fitted(await decode(path), width, height, fit);
+}
+
+/** The same of pixels that are in memory already. Fails with `picture-options`. */
+export function pictureTensor(picture: RgbPixels, options: PictureOptions): TensorData {
+  checkOptions(options);
+  const { width, height, channels, mean, std, fit = "cover" } = options;
+  const rgb = fitted(picture, width, height, fit);
   const area = width * height;
   const values = new Float32Array(channels * area);
   for (let channel = 0; channel < channels; channel++) {
