@@ -1,6 +1,7 @@
 import type { Builder } from "./builder.ts";
 import type { Attr, Value } from "./graph.ts";
 import type { Dim, DType, TensorType } from "./type.ts";
+import type { Vjp } from "./vjp.ts";
 
 /**
  * The declared kind of one attribute, checked by the builder, the verifier and the parser, so that an op's own code
@@ -58,6 +59,8 @@ export interface RoutineOf<O extends Operands, A extends object, C, R> extends O
 export interface CompositeOf<O extends Operands, A extends object, C, R> extends OpBase<O, A, C, R> {
   readonly kind: "composite";
   readonly decompose: (b: Builder, operands: O, attrs: C) => R;
+  /** Its gradient in closed form; without one the decomposition is differentiated. General ops: src/ir/vjps. */
+  readonly vjp?: Vjp<C>;
 }
 
 export type Structured<O extends Operands, A extends object = NoAttrs, R = Value> = StructuredOf<O, A, Required<A>, R>;
