@@ -139,7 +139,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .option("--component <names>", "only these components, separated by commas")
     .option("--outputs-only", "leave out gradients")
     .option("--target <target>", "reference, webgpu or onnx; repeatable; all by default", append)
-    .option("--built", "every component that is built, outputs alone")
+    .option("--built", "every component that is built")
     .option("--json", "one JSON document on standard output")
     .addHelpText("after", example("tamis conform test/vectors --target reference --component tome"))
     .action(async (dirs, options) =>

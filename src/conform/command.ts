@@ -7,7 +7,7 @@ export interface ConformCommandOptions {
   readonly component?: string;
   readonly target?: readonly string[];
   readonly outputsOnly?: boolean;
-  /** Every component that is built, outputs alone. */
+  /** Every component that is built. */
   readonly built?: boolean;
   readonly json?: boolean;
 }
@@ -20,7 +20,7 @@ export async function conformCommand(paths: readonly string[], options: ConformC
       ? { components: Object.keys(components), presentOnly: true }
       : named && { components: named }),
     ...(options.target !== undefined && options.target.length > 0 && { targets: options.target.map(readTarget) }),
-    outputsOnly: options.outputsOnly === true || options.built === true,
+    outputsOnly: options.outputsOnly === true,
     ...(options.json !== true && { onRow: printRow }),
   }).finally(closeJudgeDevice);
   if (options.json === true) process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);

@@ -4,8 +4,10 @@ import { emitOnnx } from "../backends/onnx/index.ts";
 import { emitWgsl } from "../backends/wgsl/index.ts";
 import { CompileError, compileError, didYouMean } from "../ir/diagnostic.ts";
 import { evaluateExact } from "../ir/evaluate/index.ts";
-import type { WeightSource } from "../ir/graph.ts";
-import { type TensorData, toNumbers } from "../ir/type.ts";
+import { type Graph, sourceName, type Value, type WeightSource } from "../ir/graph.ts";
+import { type TensorData, tensorData, toNumbers } from "../ir/type.ts";
+import { differentiate } from "../passes/differentiate.ts";
+import { runPasses } from "../passes/pass.ts";
 import { createOrtSession } from "../runtime/node/ort.ts";
 import { openSafetensors } from "../runtime/node/safetensors.ts";
 import { deviceProfile } from "../runtime/node/webgpuSession.ts";
@@ -130,14 +132,10 @@ async function runCase(vector: VectorCase, options: ConformOptions): Promise<rea
   const build = components[vector.component];
   if (build === undefined)
     return wanted.map((target) => row(target, { reason: `component ${vector.component || "(none)"} is not built` }));
-  const gradients = [...vector.tensors.keys()].some((name) => name.startsWith("grad."));
-  if (gradients && options.outputsOnly !== true)
-    return wanted.map((target) =>
-      row(target, { reason: "gradients are not built; --outputs-only compares the outputs alone" }),
-    );
   let built: BuiltCase;
   try {
     built = build(vector);
+    if (options.outputsOnly !== true) built = withGradients(built, vector);
   } catch (error) {
     return wanted.map((target) => row(target, { reason: messageOf(error) }));
   }
@@ -145,10 +143,7 @@ async function runCase(vector: VectorCase, options: ConformOptions): Promise<rea
   const hostNames = new Set(Object.keys(built.host ?? {}));
   if (built.host !== undefined)
     rows.push(
-      row(
-        "host",
-        compareAll(vector, built.host, "host", (name) => hostNames.has(name)),
-      ),
+      row("host", compareAll(vector, built.host, "host", { mine: (name) => hostNames.has(name), gradients: false })),
     );
   for (const target of wanted) {
     try {
@@ -156,7 +151,10 @@ async function runCase(vector: VectorCase, options: ConformOptions): Promise<rea
       rows.push(
         row(
           target,
-          compareAll(vector, results, target, (name) => !hostNames.has(name)),
+          compareAll(vector, results, target, {
+            mine: (name) => !hostNames.has(name),
+            gradients: options.outputsOnly !== true,
+          }),
         ),
       );
     } catch (error) {
@@ -164,6 +162,28 @@ async function runCase(vector: VectorCase, options: ConformOptions): Promise<rea
     }
   }
   return rows;
+}
+
+/** The case with an output `grad.NAME` for every gradient of the file, and its cotangents as inputs. */
+function withGradients(built: BuiltCase, { tensors }: VectorCase): BuiltCase {
+  const named = (prefix: string) =>
+    [...tensors.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+  const wrt = named("grad.");
+  if (wrt.length === 0) return built;
+  const weighed = named("cot.");
+  const cotangents = weighed.length > 0;
+  // Without cotangents the gradients are those of the file's loss.
+  const pass = differentiate({ of: cotangents ? weighed : ["loss"], wrt, cotangents });
+  const { graph } = runPasses({ graph: built.graph, weights: new Map() }, [pass]).model;
+  const seeds = weighed.map((name): [string, TensorData] => [`cot.${name}`, seedFor(graph, name, tensors)]);
+  return { ...built, graph, inputs: { ...built.inputs, ...Object.fromEntries(seeds) } };
+}
+
+/** A cotangent of the file in the dtype and shape of the graph's input. */
+function seedFor(graph: Graph, name: string, tensors: VectorCase["tensors"]): TensorData {
+  const { type } = graph.inputs.find(({ producer }) => sourceName(producer) === `cot.${name}`) as Value;
+  const given = tensors.get(`cot.${name}`) as TensorData;
+  return tensorData(type.dtype, given.shape, toNumbers(given));
 }
 
 const messageOf = (error: unknown): string =>
@@ -214,17 +234,18 @@ function compareAll(
   vector: VectorCase,
   results: Results,
   target: Judged,
-  mine: (name: string) => boolean,
+  { mine, gradients }: { mine: (name: string) => boolean; gradients: boolean },
 ): Partial<ConformRow> {
   let worst: Partial<ConformRow> = { status: "passed", maxAbs: 0, maxRel: -1, worstTensor: "" };
   for (const [key, golden] of vector.tensors) {
+    const gradient = key.startsWith("grad.");
     const name = key.replace(/^out\./, "");
-    if (!key.startsWith("out.") || !mine(name)) continue;
+    if (!(key.startsWith("out.") || (gradient && gradients)) || !mine(name)) continue;
     const result = results[name];
-    if (result === undefined) return { status: "failed", worstTensor: name, reason: `out.${name} was not computed` };
+    if (result === undefined) return { status: "failed", worstTensor: name, reason: `${key} was not computed` };
     // Indices, masks and counts are compared as what the file says they are.
     const actual = { ...result, dtype: golden.dtype, values: toNumbers(result as TensorData) };
-    const allowed = tolerance(golden.dtype, { target, golden: golden.dtype === "f64" ? "F64" : "F32" });
+    const allowed = tolerance(golden.dtype, { target, golden: golden.dtype === "f64" ? "F64" : "F32", gradient });
     const { ok, maxAbs, error, message } = compareTensors(actual, golden, allowed);
     const failed = worst.status === "failed";
     if (ok ? !failed && error > (worst.maxRel ?? 0) : !failed || error > (worst.maxRel ?? 0))

@@ -60,7 +60,7 @@ graph @line(%x: f32[4]) {
         ({ b, of: now }) => {
           const seeds = new Map<Value, Value>();
           losses.forEach(({ name, value }) => seeds.set(now(value), seedOf(b, name, now(value), cotangents)));
-          const gradients = gradientsOf(b, seeds, sources.map(now));
+          const gradients = gradientsOf(b, seeds, sources.map(now), (node) => fired(node.op, node));
           return [
             ...open.outputs.map(({ name, value }): Output => ({ name, value: now(value) })),
             ...sources.map(
@@ -157,12 +157,13 @@ function expandUndefined(
 
 /**
  * Cotangents of `wrt` from those of other values of the same builder; undefined where nothing flows. Every op between
- * has a row in the gradient table.
+ * has a row in the gradient table; `pulled` hears of each node that was gone through.
  */
 export function gradientsOf(
   b: Builder,
   seeds: ReadonlyMap<Value, Value>,
   wrt: readonly Value[],
+  pulled: (node: Node) => void = () => undefined,
 ): readonly (Value | undefined)[] {
   const nodes = ancestorsOf(seeds.keys());
   const dependent = dependentOn(nodes, wrt);
@@ -171,6 +172,7 @@ export function gradientsOf(
     const incoming = node.results.map((value) => cotangents.get(value));
     if (incoming.every((ct) => ct === undefined) || !node.operands.some((operand) => dependent.has(operand))) continue;
     const outgoing = b.at({ loc: madeBy("differentiate", [node]), scope: node.scope }, () => pull(b, node, incoming));
+    pulled(node);
     outgoing.forEach((ct, i) => {
       const operand = node.operands[i] as Value;
       if (ct === undefined || !dependent.has(operand)) return;

@@ -2,6 +2,7 @@
 import { type CompileError, compileError, didYouMean } from "../ir/diagnostic.ts";
 import { bindSymbols } from "./bindSymbols.ts";
 import { decompose } from "./decompose.ts";
+import { differentiate } from "./differentiate.ts";
 import { foldConstants } from "./foldConstants.ts";
 import { foldQueryScale } from "./foldQueryScale.ts";
 import { mergeTokens } from "./mergeTokens/mergeTokens.ts";
@@ -130,6 +131,19 @@ const entries: readonly PassEntry[] = [
     exampleOptions: { r: 2 },
     make: ({ r, protect, proportional, track }) =>
       mergeTokens({ r: readReduction(r), ...(protect !== undefined && { protect }), proportional, track }),
+  }),
+  passEntry({
+    options: {
+      of: { kind: "words", doc: "outputs whose sum is differentiated" },
+      wrt: {
+        kind: "words",
+        optional: true,
+        doc: "parameters and inputs; every parameter of a float kind if not given",
+      },
+      cotangents: { kind: "boolean", default: false, doc: "an input cot.NAME weighs each output, of any shape" },
+    },
+    exampleOptions: { of: ["loss"] },
+    make: ({ of, wrt, cotangents }) => differentiate({ of, ...(wrt !== undefined && { wrt }), cotangents }),
   }),
 ];
 
