@@ -46,11 +46,7 @@ const laws: Readonly<Record<string, Law>> = {
     node: true,
   },
   "src/runtime/browser/": {
-    may: [
-      ...irOfRuntime,
-      "src/runtime/session.ts",
-      ...folders("runtime/webgpu runtime/artifact runtime/browser"),
-    ],
+    may: [...irOfRuntime, "src/runtime/session.ts", ...folders("runtime/webgpu runtime/artifact runtime/browser")],
     types: [ir, "src/backends/"],
   },
   "src/frontend/": { may: [ir, "src/dsl/", "src/frontend/"], packages: ["ts-morph"], node: true },
