@@ -81,7 +81,7 @@ class Fusion {
     const kernel = this.#kernels[at];
     if (kernel === undefined) return;
     // What stands right before, what writes an operand and, for folds, what reads the same memory.
-    const candidates = new Set(kernel.kind === "map" ? [at - 1] : []);
+    const candidates = new Set(kernel.kind === "map" ? [this.#lastBefore(at)] : []);
     for (const name of readsOf(kernel)) {
       const from = this.#writer.get(name);
       if (from !== undefined) candidates.add(from);
@@ -96,6 +96,12 @@ class Fusion {
       this.#set(earlier, joined);
       return;
     }
+  }
+
+  #lastBefore(at: number): number {
+    let before = at - 1;
+    while (before >= 0 && this.#kernels[before] === undefined) before--;
+    return before;
   }
 
   /** Whether all that a kernel reads is written before a place, or by the kernel there. */

@@ -35,8 +35,12 @@ describe("an output that takes a donated input's memory", () => {
   test.each([
     ["reads it elsewhere", "%0 = reverse(%s) {axes=[0]} : f32[n]\n  %1 = add(%0, %x) : f32[n]\n  return s: %1"],
     [
+      "also writes what it read elsewhere",
+      "%0 = add(%s, %x) : f32[n]\n  %1 = reverse(%s) {axes=[0]} : f32[n]\n  return s: %0, t: %1",
+    ],
+    [
       "comes before another that reads it",
-      "%0 = add(%s, %x) : f32[n]\n  %1 = mul(%s, %s) : f32[n]\n  return s: %0, t: %1",
+      "%0 = add(%s, %x) : f32[n]\n  %1 = reduceSum(%s) {axes=[0]} : f32[]\n  return s: %0, t: %1",
     ],
     ["is one output of the two that would share it", "%0 = add(%s, %x) : f32[n]\n  return s: %0, old: %s"],
   ])("keeps a buffer of its own where the kernel that writes it %s", (_name, body) => {
