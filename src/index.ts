@@ -24,6 +24,7 @@ export {
   type DeviceProfile,
   describeKernels,
   emitWgsl,
+  expandForKernels,
   scheduleKernels,
   type WgslOptions,
   type WgslProgram,

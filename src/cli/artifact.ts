@@ -36,6 +36,8 @@ export interface Manifest {
 }
 
 export const manifestName = "manifest.json";
+/** The graph of a compiled folder. */
+export const irName = "model.ir";
 
 /** The manifest of a compiled folder; undefined where the folder has none of ours. */
 export async function readManifest(folder: string): Promise<Manifest | undefined> {

@@ -1,13 +1,31 @@
 import { compileError } from "../index.ts";
+import type { BenchModelOptions } from "./benchModel.ts";
 import type { PeersOptions } from "./benchPeers.ts";
 import { readChoice } from "./choice.ts";
-import type { ExitCode } from "./failure.ts";
+import { type ExitCode, usageError } from "./failure.ts";
 
+const modelOptions = ["pass", "set", "weights", "target", "profile", "provider", "bind"] as const;
 const kinds = ["compile", "run", "peers", "methods", "tune"] as const;
 
-/** `tamis bench compile|run|peers`: medians on this machine. The other kinds come with what they measure. */
-export async function benchCommand(what: string, options: PeersOptions): Promise<ExitCode> {
+/**
+ * `tamis bench compile|run|peers`: times on this machine, of models of ours or of the one given. The other kinds come
+ * with what they measure.
+ */
+export async function benchCommand(
+  what: string,
+  model: string | undefined,
+  options: PeersOptions & BenchModelOptions,
+): Promise<ExitCode> {
   const kind = readChoice("benchmark", what, kinds);
+  if (model !== undefined && (kind === "compile" || kind === "run")) {
+    const { benchCompileModel, benchRunModel } = await import("./benchModel.ts");
+    await (kind === "compile" ? benchCompileModel : benchRunModel)(model, options);
+    return 0;
+  }
+  if (model !== undefined) throw usageError(`bench ${kind} takes no model`);
+  const ofModel = modelOptions.find((name) => options[name] !== undefined);
+  if (ofModel !== undefined)
+    throw usageError(`--${ofModel} is an option of a model: tamis bench compile|run MODEL --${ofModel} ...`);
   switch (kind) {
     case "compile":
       await (await import("./benchCompile.ts")).benchCompile(options);

@@ -11,14 +11,14 @@ import {
 import { deitBase, llama7B } from "../models/index.ts";
 import { print, printJson, progress, table } from "./terminal.ts";
 
-interface CompileRow {
+export interface CompileRow {
   readonly subject: string;
   readonly step: string;
   readonly nodes: number;
   readonly bestMs: number;
 }
 
-const rounds = 5; // after one that warms up
+export const rounds = 5; // after one that warms up
 const chainSizes = [25_000, 50_000, 100_000]; // whoever grows faster than linearly shows
 
 /** `tamis bench compile`: the best of five, in a process that is warm. Models are compiled without their weights. */
@@ -28,24 +28,7 @@ export async function benchCompile(options: { readonly json?: boolean }): Promis
     ["LLaMA-7B to ONNX", llama7B],
   ];
   const steps = progress("bench compile", (rounds + 1) * (2 * subjects.length + 4 * chainSizes.length));
-  const rows: CompileRow[] = [];
-  const measure = async <T>(
-    subject: string,
-    step: string,
-    nodes: (result: T) => number,
-    body: () => T | Promise<T>,
-  ) => {
-    let best = Number.POSITIVE_INFINITY;
-    let result: T | undefined;
-    for (let round = 0; round <= rounds; round++) {
-      const start = performance.now();
-      result = await body();
-      if (round > 0) best = Math.min(best, performance.now() - start);
-      steps.advance();
-    }
-    rows.push({ subject, step, nodes: nodes(result as T), bestMs: best });
-    return result as T;
-  };
+  const { rows, measure } = createMeasure(steps.advance);
   const size = (graph: Graph): number => graph.nodes.length;
   for (const [subject, definition] of subjects) {
     const graph = await measure(subject, "trace", size, () => traceModel(definition));
@@ -65,7 +48,36 @@ export async function benchCompile(options: { readonly json?: boolean }): Promis
     await measure(subject, "parse", size, () => parseGraph(text));
   }
   steps.stop();
-  if (options.json === true) return printJson({ rounds, rows });
+  printCompileRows(rows, options.json);
+}
+
+type Measure = <T>(subject: string, step: string, nodes: (made: T) => number, body: () => T | Promise<T>) => Promise<T>;
+
+/** Rows of steps that were each run several times; `advance` hears of every time. */
+export function createMeasure(advance: () => void): {
+  readonly rows: readonly CompileRow[];
+  readonly measure: Measure;
+} {
+  const rows: CompileRow[] = [];
+  return {
+    rows,
+    async measure(subject, step, nodes, body) {
+      let best = Number.POSITIVE_INFINITY;
+      for (let round = 0; ; round++) {
+        const start = performance.now();
+        const made = await body();
+        if (round > 0) best = Math.min(best, performance.now() - start);
+        advance();
+        if (round < rounds) continue;
+        rows.push({ subject, step, nodes: nodes(made), bestMs: best });
+        return made;
+      }
+    },
+  };
+}
+
+export function printCompileRows(rows: readonly CompileRow[], json: boolean | undefined): void {
+  if (json === true) return printJson({ rounds, rows });
   const shown = rows.map((row) => [
     `${row.subject}: ${row.step}`,
     row.nodes.toLocaleString("en-US"),

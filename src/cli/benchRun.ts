@@ -18,7 +18,7 @@ import { createOrtSession, randomSource, randomTensor, type Session } from "../r
 import { print, printJson, progress, table } from "./terminal.ts";
 
 /** Idle threads of one session spin for a while and take the cores from the next one in turn. */
-const noSpinning = { extra: { session: { intra_op: { allow_spinning: "0" } } } };
+export const noSpinning = { extra: { session: { intra_op: { allow_spinning: "0" } } } };
 
 interface Contestant {
   readonly name: string;
@@ -34,7 +34,7 @@ const contestants: readonly Contestant[] = [
   { name: "portable, mergeTokens r=13", passes: ["mergeTokens:r=13"], options: {} },
 ];
 
-interface RunRow {
+export interface RunRow {
   readonly model: string;
   readonly file: string;
   readonly leastMs: number;
@@ -51,51 +51,74 @@ export async function benchRun(options: { readonly json?: boolean }): Promise<vo
   const rows: RunRow[] = [];
   for (const definition of [deitSmall, fashionVit] as readonly ModelDefinition[])
     rows.push(...(await race(definition)));
-  if (options.json === true) return printJson({ provider: "cpu", rounds, rows });
-  const shown = rows.map(({ model, file, leastMs, medianMs, speed }) => [
-    `${model}: ${file}`,
-    ...[leastMs, medianMs].map((ms) => ms.toFixed(2)),
-    `${speed.toFixed(2)} x`,
-  ]);
-  print(table([`${rounds} rounds in turns, batch 1, random weights`, "least ms", "median ms", "speed"], shown));
+  printRows(rows, "batch 1, random weights", { provider: "cpu" }, options.json);
 }
 
 async function race(definition: ModelDefinition): Promise<readonly RunRow[]> {
   const graph = traceModel(definition);
   const model: Model = { graph, weights: await randomWeights(graph) };
-  const entries: { readonly file: string; readonly session: Session; readonly timesMs: number[] }[] = [];
+  const entries: Entry[] = [];
   for (const { name, passes, options } of contestants) {
     const lowered = runPasses(
       model,
       passes.map((spec) => parsePassSpec(spec).make()),
     ).model;
-    entries.push({
-      file: name,
-      session: await createOrtSession(emitOnnx(lowered, options), { ort: noSpinning }),
-      timesMs: [],
-    });
+    entries.push({ file: name, session: await createOrtSession(emitOnnx(lowered, options), { ort: noSpinning }) });
   }
   const inputs = Object.fromEntries(
     graph.inputs.map(({ producer, type }) => [sourceName(producer), randomTensor(atOne(type), 1)]),
   );
-  const steps = progress(`bench run ${definition.name}`, (rounds + warmUps) * entries.length);
+  try {
+    return await takeTurns(definition.name, entries, inputs);
+  } finally {
+    for (const { session } of entries) await session.dispose();
+  }
+}
+
+interface Entry {
+  /** What is told apart from the others. */
+  readonly file: string;
+  readonly session: Session;
+}
+
+/** One run of each entry in every round; the first entry is what the others are measured against. */
+export async function takeTurns(
+  model: string,
+  entries: readonly Entry[],
+  inputs: Readonly<Record<string, TensorData>>,
+): Promise<readonly RunRow[]> {
+  const times = entries.map((): number[] => []);
+  const steps = progress(`bench run ${model}`, (rounds + warmUps) * entries.length);
   for (let round = 0; round < rounds + warmUps; round++)
-    for (const { session, timesMs } of entries) {
+    for (const [i, { session }] of entries.entries()) {
       const start = performance.now();
       await session.run(inputs);
-      if (round >= warmUps) timesMs.push(performance.now() - start);
+      if (round >= warmUps) times[i]?.push(performance.now() - start);
       steps.advance();
     }
   steps.stop();
-  for (const { session } of entries) await session.dispose();
-  const base = entries[0]?.timesMs ?? [];
-  return entries.map(({ file, timesMs }) => ({
-    model: definition.name,
-    file,
-    leastMs: Math.min(...timesMs),
-    medianMs: median(timesMs),
-    speed: median(timesMs.map((ms, round) => (base[round] ?? ms) / ms)),
-  }));
+  const [base = []] = times;
+  return entries.map(({ file }, i) => {
+    const timesMs = times[i] ?? [];
+    return {
+      model,
+      file,
+      leastMs: Math.min(...timesMs),
+      medianMs: median(timesMs),
+      speed: median(timesMs.map((ms, round) => (base[round] ?? ms) / ms)),
+    };
+  });
+}
+
+/** The document of --json, or a table; `title` says what was raced. */
+export function printRows(rows: readonly RunRow[], title: string, about: object, json: boolean | undefined): void {
+  if (json === true) return printJson({ ...about, rounds, rows });
+  const shown = rows.map(({ model, file, leastMs, medianMs, speed }) => [
+    `${model}: ${file}`,
+    ...[leastMs, medianMs].map((ms) => ms.toFixed(2)),
+    `${speed.toFixed(2)} x`,
+  ]);
+  print(table([`${rounds} rounds in turns, ${title}`, "least ms", "median ms", "speed"], shown));
 }
 
 const atOne = ({ dtype, shape }: TensorType) => ({ dtype, shape: shape.map((d) => (typeof d === "number" ? d : 1)) });

@@ -9,6 +9,7 @@ import {
   largeConstants,
   type Model,
   type OnnxArtifact,
+  parametersOf,
   printGraph,
   providersOf,
   sourceName,
@@ -18,7 +19,7 @@ import {
   type WgslArtifact,
 } from "../index.ts";
 import { writeFileAtomically, writeOnnx, writeSafetensors, writeWebGpu } from "../runtime/node/index.ts";
-import { describeFiles, type Manifest, manifestName, named, writeFolder } from "./artifact.ts";
+import { describeFiles, irName, type Manifest, manifestName, named, writeFolder } from "./artifact.ts";
 import { readChoice } from "./choice.ts";
 import { usageError } from "./failure.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
@@ -51,10 +52,16 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
       help: "the webgpu target always keeps weights in a file of their own",
     });
   if (output === undefined) {
-    const ir = printGraph(prepared.model.graph, { locations: true, registry });
+    const { graph, weights } = prepared.model;
+    const ir = printGraph(graph, { locations: true, registry });
+    const made = parametersOf(graph).filter(
+      (node) => weights.get(sourceName(node)) !== prepared.given.get(sourceName(node)),
+    );
+    const lost = made.length + largeConstants(graph).length;
+    if (lost > 0) say(`tamis: the text names ${lost} tensors that stand in no file; -o DIR writes them beside it`);
     return options.json === true ? printJson({ graph: ir, stoppedAfter: prepared.stoppedAfter }) : print(ir);
   }
-  const manifest = await writeArtifact(prepared, output, options.pass ?? [], externalData);
+  const manifest = await writeArtifact(prepared, output, externalData);
   if (options.json === true) return printJson({ output, ...manifest });
   if (!prepared.weighted && prepared.stoppedAfter === undefined)
     say("tamis: compiled without weights: the parameters are inputs of the model (give --weights FILE)");
@@ -69,7 +76,6 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
 async function writeArtifact(
   prepared: Prepared,
   folder: string,
-  passes: readonly string[],
   externalData: "auto" | "always" | "never",
 ): Promise<Manifest> {
   const { model, stoppedAfter, loaded } = prepared;
@@ -83,7 +89,7 @@ async function writeArtifact(
       else if (model.weights.size > 0)
         await writeSafetensors(join(unfinished, "weights.safetensors"), weightEntries(counted));
       await writeIr(unfinished, model.graph);
-      written = manifestOf(prepared, passes, artifact, await describeFiles(unfinished));
+      written = manifestOf(prepared, artifact, await describeFiles(unfinished));
       await writeFileAtomically(join(unfinished, manifestName), `${JSON.stringify(written, null, 2)}\n`);
     });
   } finally {
@@ -113,16 +119,15 @@ async function writeFiles(artifact: Artifact, name: string, folder: string): Pro
 
 /** model.ir, and its large constants beside it. */
 async function writeIr(folder: string, graph: Graph): Promise<void> {
-  await writeFileAtomically(join(folder, "model.ir"), printGraph(graph, { locations: true, registry }));
+  await writeFileAtomically(join(folder, irName), printGraph(graph, { locations: true, registry }));
   const constants = largeConstants(graph);
   if (constants.length === 0) return;
   const entries = constants.map(([name, node]) => ({ name, source: node.data as TensorData }));
-  await writeSafetensors(join(folder, "model.ir.safetensors"), entries);
+  await writeSafetensors(join(folder, `${irName}.safetensors`), entries);
 }
 
 function manifestOf(
-  { loaded, model, profile, device, stoppedAfter, weighted }: Prepared,
-  passes: readonly string[],
+  { loaded, model, profile, device, stoppedAfter, weighted, passTexts }: Prepared,
   artifact: Artifact | undefined,
   files: Manifest["files"],
 ): Manifest {
@@ -135,7 +140,7 @@ function manifestOf(
     ...(artifact?.kind === "onnx" && { target: "onnx", profile, opset: artifact.opset }),
     ...(artifact?.kind === "webgpu" && { target: "webgpu", profile: device.profile }),
     ...(stoppedAfter !== undefined && { stoppedAfter }),
-    passes: [...(loaded.artifact?.manifest.passes ?? []), ...passes],
+    passes: [...(loaded.artifact?.manifest.passes ?? []), ...passTexts],
     inputs: graph.inputs.map((value) => named(sourceName(value.producer), value)),
     outputs: graph.outputs.map(({ name, value }) => named(name, value)),
     symbols: inputSymbols(graph, symbolsOf),

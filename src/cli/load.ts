@@ -10,7 +10,7 @@ import {
   type TensorData,
 } from "../index.ts";
 import { readBytes, readTensors, startOf } from "../runtime/node/index.ts";
-import { checkFiles, inside, type Manifest, manifestName, readManifest } from "./artifact.ts";
+import { checkFiles, inside, irName, type Manifest, manifestName, readManifest } from "./artifact.ts";
 import { importModel } from "./importModel.ts";
 import { registry } from "./registry.ts";
 
@@ -24,6 +24,8 @@ export interface LoadedModel {
   readonly path: string;
   /** Where the weights are unless the user names another file. */
   readonly weights?: string | undefined;
+  /** That file is an artefact's, which holds constants beside the parameters. */
+  readonly weightsHoldMore?: boolean;
   readonly pictures: Readonly<Record<string, PictureInput>>;
   readonly labels: readonly string[];
   readonly artifact?: { readonly folder: string; readonly manifest: Manifest };
@@ -36,16 +38,28 @@ export async function loadModel(text: string): Promise<LoadedModel> {
   if (found === undefined) throw await notFound(path);
   if (found.isDirectory()) return loadFolder(path);
   if (/\.[cm]?[jt]s$/.test(path)) return loadDefinition(resolve(path), exportName);
-  if (path.endsWith(".ir")) {
-    const graph = await readIr(path);
-    return { source: { kind: "graph", graph }, name: graph.name, path, pictures: {}, labels: [] };
-  }
+  if (path.endsWith(".ir")) return loadIr(path);
   if (basename(path) === manifestName) return loadFolder(dirname(path));
   throw compileError("model-format", `${basename(path)} is no known kind of model`, {
     loc: startOf(path),
     help: "give a .ts file that exports a model, an .ir file, or a folder that tamis compile wrote",
   });
 }
+
+/** A file of a compiled folder, edited or not, keeps what the manifest says about it. */
+async function loadIr(path: string): Promise<LoadedModel> {
+  const graph = await readIr(path);
+  const source = { kind: "graph", graph } as const;
+  const manifest = basename(path) === irName ? await readManifest(dirname(path)) : undefined;
+  if (manifest === undefined) return { source, name: graph.name, path, pictures: {}, labels: [] };
+  const { name, pictures, labels } = manifest;
+  return { source, name, path, ...weightsOf(dirname(path), manifest), pictures, labels };
+}
+
+const weightsOf = (folder: string, { weights }: Manifest) => ({
+  weights: weights === null ? undefined : inside(folder, weights),
+  weightsHoldMore: true,
+});
 
 /** `vit.ts#tiny` is the export `tiny`; a file whose own name has a # wins. */
 export async function splitName(text: string): Promise<{ path: string; exportName: string | undefined }> {
@@ -99,13 +113,13 @@ async function loadFolder(folder: string): Promise<LoadedModel> {
       loc: startOf(folder),
       help: "give the folder that tamis compile wrote",
     });
-  await checkFiles(folder, manifest, ["model.ir", "model.ir.safetensors"]);
-  const graph = await readIr(join(folder, "model.ir"));
+  await checkFiles(folder, manifest, [irName, `${irName}.safetensors`]);
+  const graph = await readIr(join(folder, irName));
   return {
     source: { kind: "graph", graph },
     name: manifest.name,
     path: folder,
-    weights: manifest.weights === null ? undefined : inside(folder, manifest.weights),
+    ...weightsOf(folder, manifest),
     pictures: manifest.pictures,
     labels: manifest.labels,
     artifact: { folder, manifest },

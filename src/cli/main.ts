@@ -28,9 +28,16 @@ function endQuietly(error: NodeJS.ErrnoException): void {
 
 const append = (value: string, list: readonly string[] | undefined): string[] => [...(list ?? []), value];
 
+const aModel = "model.ts (model.ts#name where it has several), an .ir file, or a compiled folder";
+
+const withModel = (command: Command): Command =>
+  withModelOptions(command.argument("<model>", aModel)).option(
+    "--stop-after <stage>",
+    "trace, the name of a pass, or legalize",
+  );
+
 const withModelOptions = (command: Command): Command =>
   command
-    .argument("<model>", "model.ts (model.ts#name where it has several), an .ir file, or a compiled folder")
     .option("--pass <spec>", "a pass and its options, such as mergeTokens:r=8; repeat it, order counts", append)
     .option("--set <key=value>", "an option of the model, such as depth=6; repeatable", append)
     .option("--weights <file>", ".safetensors, its index.json, .onnx, a folder that holds one, or random:SEED")
@@ -38,8 +45,7 @@ const withModelOptions = (command: Command): Command =>
     .option(
       "--profile <profile>",
       "of onnx: portable, ort-cuda, ort-webgpu or standard; of webgpu: portable or software",
-    )
-    .option("--stop-after <stage>", "trace, the name of a pass, or legalize");
+    );
 
 function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Command {
   const program = new Command("tamis")
@@ -54,7 +60,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .option("--json", "one JSON document on standard output")
     .action(async (options) => (await import("./devices.ts")).devicesCommand(options));
 
-  withModelOptions(program.command("inspect"))
+  withModel(program.command("inspect"))
     .description("the graph of a model, before and after passes")
     .option("--print-after-all", "the graph after each pass as well")
     .option("--diff", "what the passes changed, line by line")
@@ -75,7 +81,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     )
     .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
 
-  withModelOptions(program.command("compile"))
+  withModel(program.command("compile"))
     .description("a model to an artefact: the model file, its IR, a manifest and a runner module")
     .option("-o, --output <dir>", "folder to write; replaced only if it is an earlier artefact")
     .option("--external-data <when>", "weights beside the .onnx file: auto (above 1 GiB), always or never")
@@ -91,7 +97,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     )
     .action(async (model, options) => (await import("./compile.ts")).compileCommand(model, options));
 
-  withModelOptions(program.command("run"))
+  withModel(program.command("run"))
     .description("runs a model on inputs from files or at random")
     .option("--provider <provider>", "of ONNX Runtime: cpu, webgpu or cuda", "cpu")
     .option("--input <name=value>", "name=FILE (.safetensors, .npy, .json, picture) or name=random:SEED", append)
@@ -112,7 +118,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     )
     .action(async (model, options) => (await import("./run.ts")).runCommand(model, options));
 
-  withModelOptions(program.command("eval"))
+  withModel(program.command("eval"))
     .description("accuracy of a classifier on labelled pictures or other examples")
     .requiredOption(
       "--data <data>",
@@ -158,10 +164,15 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
       exitWith((await (await import("../conform/fuzz.ts")).fuzzCommand(options)) === 0 ? 0 : 1),
     );
 
-  program
-    .command("bench")
-    .description("how long compiling and running take, ours and others'")
-    .argument("[what]", "compile, run or peers", "compile")
+  withModelOptions(
+    program
+      .command("bench")
+      .description("how long compiling and running take, ours and others'")
+      .argument("[what]", "compile, run or peers", "compile")
+      .argument("[model]", `of compile and run: ${aModel}; models of ours without it`),
+  )
+    .option("--provider <provider>", "of ONNX Runtime: cpu, webgpu or cuda")
+    .option("--bind <symbol=size>", "size of a symbol in the inputs of run; 1 where not given; repeatable", append)
     .option("--only <words>", "peers: cases of these families or names, separated by commas")
     .option("--peers <names>", "peers: of ours, jax, tfjs and ort, separated by commas")
     .option("--rounds <n>", "peers: turns of each framework in each case")
@@ -169,8 +180,13 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .option("--budget <ms>", "peers: time of one framework in one case")
     .option("--markdown <file>", "peers: writes the results into the marked part of this page")
     .option("--json", "one JSON document on standard output")
-    .addHelpText("after", example("tamis bench compile", "tamis bench run --json", "tamis bench peers --only gemm"))
-    .action(async (what, options) => exitWith(await (await import("./bench.ts")).benchCommand(what, options)));
+    .addHelpText(
+      "after",
+      example("tamis bench compile", "tamis bench run vit.ts --pass mergeTokens:r=8", "tamis bench peers --only gemm"),
+    )
+    .action(async (what, model, options) =>
+      exitWith(await (await import("./bench.ts")).benchCommand(what, model, options)),
+    );
 
   program
     .command("explain")

@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import {
   compileError,
   didYouMean,
+  expandForKernels,
   formatDiagnostic,
   type Graph,
   lower,
@@ -12,6 +13,7 @@ import {
   type Profile,
   parametersOf,
   traceModel,
+  type WeightSource,
 } from "../index.ts";
 import { readDevice, readProfile, readTarget, type Target, type TargetDevice } from "./choice.ts";
 import { type LoadedModel, loadModel } from "./load.ts";
@@ -39,12 +41,18 @@ export interface Prepared extends AsyncDisposable {
   readonly model: Model;
   /** The graph before any pass. */
   readonly source: Graph;
+  /** Those that were run, and what each did. */
+  readonly passes: readonly Pass[];
   readonly reports: readonly PassReport[];
   readonly target: Target;
   /** Of onnx. */
   readonly profile: Profile;
   /** Of webgpu. */
   readonly device: TargetDevice;
+  /** Contents of the source's parameters; passes may have made others. */
+  readonly given: ReadonlyMap<string, WeightSource>;
+  /** The texts of --pass that were run: not those behind the stage that compilation was to stop after. */
+  readonly passTexts: readonly string[];
   /** Every parameter of the source has contents. */
   readonly weighted: boolean;
   /** `trace` or the name of a pass, where compilation ends before the target. */
@@ -65,11 +73,14 @@ export async function prepare(text: string, options: ModelOptions, settings: Pre
   try {
     const given = await readPasses(options.pass ?? []);
     const loaded = await loadModel(text);
-    const target = options.target === undefined ? (loaded.artifact?.manifest.target ?? asked) : asked;
-    const profile = readProfile(target === "webgpu" ? undefined : options.profile);
-    const device = readDevice(target === "webgpu" ? options.profile : undefined);
+    const written = loaded.artifact?.manifest;
+    const target = options.target === undefined ? (written?.target ?? asked) : asked;
+    const named = options.profile ?? (written?.target === target ? written.profile : undefined);
+    const profile = readProfile(target === "webgpu" ? undefined : named);
+    const device = readDevice(target === "webgpu" ? named : undefined);
     const source = trace(loaded, options.set ?? []);
-    const passes = stages(given, options.stopAfter, profile);
+    const legalize = target === "webgpu" ? [expandForKernels()] : onnxBackend.legalize({ profile });
+    const passes = stages(given, legalize, options.stopAfter);
     const weights = await bindModelWeights(loaded, source, options, settings.weightsOptional === true);
     try {
       const lowered = theirs("a pass", () =>
@@ -87,6 +98,9 @@ export async function prepare(text: string, options: ModelOptions, settings: Pre
         profile,
         device,
         ...lowered,
+        passes: passes.run,
+        given: weights.sources,
+        passTexts: (options.pass ?? []).slice(0, passes.run.length),
         weighted: parametersOf(source).every((node) => weights.sources.has(node.attrs["name"] as string)),
         ...(passes.stoppedAfter !== undefined && { stoppedAfter: passes.stoppedAfter }),
         [Symbol.asyncDispose]: weights.close,
@@ -115,15 +129,14 @@ function trace({ source, path }: LoadedModel, texts: readonly string[]): Graph {
   );
 }
 
-/** The passes up to `stopAfter`; those of the backend only where it is `legalize` or one of them. */
+/** The passes up to `stopAfter`; those of the backend, `legalize`, only where it is `legalize` or one of them. */
 function stages(
   passes: readonly Pass[],
+  legalize: readonly Pass[],
   stopAfter: string | undefined,
-  profile: Profile,
 ): { readonly run: readonly Pass[]; readonly stoppedAfter?: string } {
   if (stopAfter === undefined) return { run: passes };
   if (stopAfter === "trace") return { run: [], stoppedAfter: stopAfter };
-  const legalize = onnxBackend.legalize({ profile });
   const all = [...passes, ...legalize];
   if (stopAfter === "legalize") return { run: all, stoppedAfter: stopAfter };
   const last = all.findLastIndex((pass) => pass.name === stopAfter);

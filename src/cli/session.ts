@@ -6,6 +6,7 @@ import {
   createReferenceSession,
   createWebGpuSession,
   deviceProfile,
+  type OrtSessionOptions,
   openWebGpu,
   ortVersion,
   type ProgramSession,
@@ -44,6 +45,8 @@ export interface OpenSettings {
   readonly provider: Provider;
   /** Of one operator. */
   readonly threads?: number;
+  /** Further options of ONNX Runtime. */
+  readonly ort?: NonNullable<OrtSessionOptions["ort"]>;
 }
 
 /** An artefact that nothing was asked to change runs as it was written. Fails with `missing-weights`. */

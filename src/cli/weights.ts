@@ -47,14 +47,13 @@ export async function bindModelWeights(
 }
 
 function bind(
-  { source, artifact }: LoadedModel,
+  { source, weightsHoldMore }: LoadedModel,
   expected: ReadonlyMap<string, TensorType>,
   opened: OpenWeights,
   options: { readonly weights?: string; readonly set?: readonly string[] },
 ): ReadonlyMap<string, WeightSource> {
   if (source.kind === "graph")
-    // An artefact's .onnx file holds the graph's constants beside its parameters.
-    return bindWeights(expected, opened, { allowExtra: artifact !== undefined && options.weights === undefined });
+    return bindWeights(expected, opened, { allowExtra: weightsHoldMore === true && options.weights === undefined });
   const { definition } = source;
   const settings = { ...definition.options, ...readSettings(definition, options.set ?? []) };
   const tensors = definition.adaptWeights?.(opened.tensors, settings) ?? opened.tensors;

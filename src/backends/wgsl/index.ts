@@ -92,7 +92,7 @@ const mostParts = 4; // operands of one concat
 const usualDevice: DeviceProfile = { storageBuffers: 8, software: false };
 
 /** Everything that no kernel takes whole, written out as the ops that define it. */
-function expandForKernels(): Pass {
+export function expandForKernels(): Pass {
   return {
     name: "expandForKernels",
     summary: "composites that no kernel takes whole written out",
