@@ -48,7 +48,7 @@ export const fashionVit = defineModel({
     const grid = scope("patch_embed", () => nn.conv2d("proj", image, { out: dim, kernel: patch, stride: patch }));
     const patches = transpose(reshape(grid, ["batch", dim, side * side]), [0, 2, 1]);
     const classToken = expand(parameter("cls_token", [1, 1, dim]), ["batch", 1, dim]);
-    let x = add(concat([classToken, patches], 1), parameter("pos_embed", [1, side * side + 1, dim]));
+    let x: TokenStream = add(concat([classToken, patches], 1), parameter("pos_embed", [1, side * side + 1, dim]));
     for (let i = 0; i < depth; i++) x = scope(`blocks.${i}`, () => block(x, heads, dim));
     const summary = take(nn.layerNorm("norm", x, { epsilon: 1e-6 }), 0, 1);
     return { logits: nn.linear("head", summary, { out: classes }) };

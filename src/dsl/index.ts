@@ -1,4 +1,6 @@
 export { compileError } from "../ir/diagnostic.ts";
+export { assume, keepsShape } from "./assume.ts";
+export * from "./elementwise.ts";
 export {
   defineModel,
   isModelDefinition,
@@ -9,7 +11,11 @@ export {
   type TraceOptions,
   traceModel,
 } from "./model.ts";
-export * as nn from "./nn.ts";
-export * from "./tensor.ts";
+export * as nn from "./nn/index.ts";
+export * from "./products.ts";
+export * from "./reduce.ts";
+export * from "./shape.ts";
+export { arange, constant, full, input, parameter, Tensor } from "./tensor.ts";
 export { scope } from "./trace.ts";
+export type { NumberType, ShapeError } from "./types/result.ts";
 export { concatWeights, reorderRows, reshapeWeight, transposeWeight } from "./weights.ts";

@@ -112,7 +112,7 @@ export function llamaForward(tokens: Tensor<"i32", readonly [Dim, Dim]>, config:
   const rotary = rotaryOf(tokens.dim(1), config);
   const stages: Tokens<"f32">[] = [];
   const features = scope("model", () => {
-    let x = nn.embedding("embed_tokens", tokens, { vocabulary, channels: dim });
+    let x: Tokens<"f32"> = nn.embedding("embed_tokens", tokens, { vocabulary, channels: dim });
     for (let i = 0; i < depth; i++) {
       const before = x;
       x = scope(`layers.${i}`, () => llamaBlock(before, rotary, config));
