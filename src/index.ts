@@ -21,8 +21,19 @@ export {
   type WgslArtifact,
 } from "./backends/wgsl/artifact.ts";
 export {
+  type CauseReport,
+  type DescribeOptions,
+  type KernelOp,
+  type KernelRead,
+  type KernelReport,
+  type KernelTotals,
+  type KernelWrite,
+  kernelReports,
+  totalsOf,
+} from "./backends/wgsl/describe.ts";
+export { describeKernels } from "./backends/wgsl/describeText.ts";
+export {
   type DeviceProfile,
-  describeKernels,
   emitWgsl,
   expandForKernels,
   scheduleKernels,

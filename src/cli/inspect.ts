@@ -45,7 +45,8 @@ export async function inspectCommand(text: string, options: InspectOptions): Pro
   if (options.printAfterAll === true) parts.push(...printedStages(prepared, locations));
   if (options.traceRules === true) parts.push(prepared.reports.map(traceText).join("\n"));
   if (options.diff === true) parts.push(diffText(prepared.source, graph, locations));
-  if (options.kernels === true) parts.push(describeKernels(graph, { registry }));
+  if (options.kernels === true)
+    parts.push(describeKernels(graph, { registry, device: prepared.device.device, symbols: sizes }));
   if (options.stats === true) parts.push(statsText(prepared.source, graph, sizes));
   if (parts.length === 0 && options.html === undefined) parts.push(printGraph(graph, { locations, registry }));
   for (const part of parts) print(part);

@@ -339,6 +339,10 @@ export function rebuild(
 
 const indexOps: ReadonlySet<string> = new Set(["add", "sub", "mul", "div", "mod", "min", "max"]);
 
+/** Whether an expression is arithmetic on indices, not on integers of a tensor. */
+export const isIndexArithmetic = ({ op, type, name }: Expr): boolean =>
+  type === "i32" && indexOps.has(op) && name !== ofTensor;
+
 function remake(
   pool: ExprPool,
   e: Expr,
@@ -356,7 +360,6 @@ function remake(
   const [a, b] = args as readonly [Expr, Expr];
   if (op === "variable") return replace.get(name as string) ?? pool.make(op, [], type, rest);
   if (op === "load") return loads(e, a) ?? pool.make(op, args, type, rest);
-  if (type === "i32" && indexOps.has(op) && name !== ofTensor)
-    return pool.index[op as "add" | "sub" | "mul" | "div" | "mod" | "min" | "max"](a, b);
+  if (isIndexArithmetic(e)) return pool.index[op as "add" | "sub" | "mul" | "div" | "mod" | "min" | "max"](a, b);
   return pool.make(op, args, type, rest);
 }

@@ -16,9 +16,20 @@ import {
   writesOf,
 } from "./kernel.ts";
 
+/** Two kernels that stay apart because together they would bind too many buffers, each by a buffer that it writes. */
+export interface Refusal {
+  readonly from: string;
+  readonly into: string;
+  readonly binds: number;
+}
+
 /** Joins kernels as long as none binds more than `limit` buffers. Order and meaning of all buffers stay. */
-export function fuseKernels(kernels: readonly Kernel[], limit: number): readonly Kernel[] {
-  return new Fusion(kernels, limit).run();
+export function fuseKernels(
+  kernels: readonly Kernel[],
+  limit: number,
+): { readonly kernels: readonly Kernel[]; readonly refused: readonly Refusal[] } {
+  const fusion = new Fusion(kernels, limit);
+  return { kernels: fusion.run(), refused: fusion.refused };
 }
 
 class Fusion {
@@ -27,6 +38,7 @@ class Fusion {
   /** Where each buffer is written, and where it is read. */
   readonly #writer = new Map<string, number>();
   readonly #readers = new Map<string, Set<number>>();
+  readonly refused: Refusal[] = [];
 
   constructor(kernels: readonly Kernel[], limit: number) {
     this.#limit = limit;
@@ -51,8 +63,13 @@ class Fusion {
     for (const name of readsOf(kernel)) this.#readers.set(name, (this.#readers.get(name) ?? new Set()).add(at));
   }
 
-  #fits(kernel: Kernel): boolean {
-    return buffersOf(kernel).size <= this.#limit;
+  /** Whether the device binds all buffers of a kernel joined from two. */
+  #fits(joined: Kernel, maker: Kernel, reader: Kernel): boolean {
+    const binds = buffersOf(joined).size;
+    if (binds <= this.#limit) return true;
+    const [from, into] = [writesOf(maker)[0]?.name, writesOf(reader)[0]?.name];
+    if (from !== undefined && into !== undefined) this.refused.push({ from, into, binds });
+    return false;
   }
 
   /** Elements that a kernel reads first, and only its own, are computed in it. */
@@ -64,7 +81,7 @@ class Fusion {
       const maker = this.#kernels[from];
       if (maker?.kind !== "map" || maker.results.some(({ buffer }) => this.#readBefore(buffer, at))) continue;
       const joined = mapIntoRows(maker, kernel);
-      if (joined === undefined || !this.#fits(joined)) continue;
+      if (joined === undefined || !this.#fits(joined, maker, kernel)) continue;
       this.#set(from, undefined);
       this.#set(at, joined);
       this.#takeIn(at); // what the new part reads may come in as well
@@ -91,7 +108,7 @@ class Fusion {
       const host = this.#kernels[earlier];
       if (earlier >= at || host === undefined || !this.#readyAt(kernel, earlier)) continue;
       const joined = join(host, kernel);
-      if (joined === undefined || !this.#fits(joined)) continue;
+      if (joined === undefined || !this.#fits(joined, host, kernel)) continue;
       this.#set(at, undefined);
       this.#set(earlier, joined);
       return;

@@ -11,11 +11,11 @@ import { type Pass, runPasses } from "../../passes/pass.ts";
 import { rebuildGraph } from "../../passes/rebuild.ts";
 import { emitKernel, type Groups, type Shader } from "./emit/index.ts";
 import { settle } from "./emit/template.ts";
-import { type Register, walk } from "./expr.ts";
+import type { Register } from "./expr.ts";
 import { type Donations, writeInPlace } from "./inPlace.ts";
-import { expressionsOf, type Kernel, spaceOf, writesOf } from "./kernel.ts";
+import { writesOf } from "./kernel.ts";
 import { rowwise } from "./rowwise.ts";
-import { schedule, wholeComposites } from "./schedule.ts";
+import { type Schedule, schedule, wholeComposites } from "./schedule.ts";
 import { hardwareTuning, softwareSubgroupTuning, softwareTuning, type Tuning } from "./tuning.ts";
 
 export type { Groups } from "./emit/index.ts";
@@ -89,7 +89,8 @@ export interface WgslProgram {
 }
 
 const mostParts = 4; // operands of one concat
-const usualDevice: DeviceProfile = { storageBuffers: 8, software: false };
+/** Stays within what WebGPU guarantees. */
+export const usualDevice: DeviceProfile = { storageBuffers: 8, software: false };
 
 /** Everything that no kernel takes whole, written out as the ops that define it. */
 export function expandForKernels(): Pass {
@@ -127,11 +128,11 @@ function splitConcats(graph: Graph, registry: Registry): Graph {
   return current;
 }
 
-/** The kernels of a graph as data, and the graph they were made from. */
-export function scheduleKernels(graph: Graph, options: WgslOptions = {}): { graph: Graph; kernels: readonly Kernel[] } {
+/** The kernels of a graph as data, what is stored between them, and the graph they were made from. */
+export function scheduleKernels(graph: Graph, options: WgslOptions = {}): Schedule & { readonly graph: Graph } {
   const registry = options.registry ?? builtinOps;
   const ready = runPasses({ graph, weights: new Map() }, [expandForKernels()], { registry }).model.graph;
-  return { graph: ready, kernels: schedule(ready, registry, (options.device ?? usualDevice).storageBuffers).kernels };
+  return { graph: ready, ...schedule(ready, registry, (options.device ?? usualDevice).storageBuffers) };
 }
 
 /** Writes a model as a WebGPU program. Parameters stay by name; their contents are uploaded by the runtime. */
@@ -186,23 +187,4 @@ export function emitWgsl(model: Model, options: WgslOptions = {}): WgslProgram {
     dispatches,
     ...(options.donate && { donate: options.donate }),
   };
-}
-
-/** Kernels as text: what each iterates over, reads and writes, and which ops of the graph it stands for. */
-export function describeKernels(graph: Graph, options: WgslOptions = {}): string {
-  const { kernels } = scheduleKernels(graph, options);
-  const lines = kernels.map((kernel, at) => {
-    const reads = new Set<string>();
-    walk(expressionsOf(kernel), (e) => {
-      if (e.op === "load") reads.add(e.name as string);
-    });
-    const written = writesOf(kernel).map(({ name, elements, register }) => `${name}: ${register}[${elements}]`);
-    const scope = kernel.scope === "" ? "" : ` in ${kernel.scope}`;
-    return [
-      `k${at} ${kernel.kind} over [${spaceOf(kernel).join(", ")}]${scope}`,
-      `  ${kernel.ops.join(" + ")}`,
-      `  reads ${[...reads].join(", ") || "nothing"}; writes ${written.join(", ")}`,
-    ].join("\n");
-  });
-  return [`${kernels.length} kernels`, ...lines].join("\n");
 }

@@ -1,4 +1,5 @@
 // Kernels as plain data: an iteration space, reads, a scalar expression graph, and what is written where.
+import { productOfDims } from "../../ir/dim.ts";
 import type { Dim } from "../../ir/type.ts";
 import { type Expr, type Register, walk } from "./expr.ts";
 
@@ -180,21 +181,24 @@ export function expressionsOf(kernel: Kernel): readonly Expr[] {
   }
 }
 
-/** Dimensions a kernel's iteration space depends on. */
-export function spaceOf(kernel: Kernel): readonly Dim[] {
+/** A kernel's iteration space: the sizes that it runs over, by name. */
+export function spaceOf(kernel: Kernel): Readonly<Record<string, Dim>> {
   switch (kernel.kind) {
     case "map":
+      return { elements: kernel.count };
     case "window":
-      return [kernel.count];
+      return { elements: kernel.count, channels: kernel.channels, taps: productOfDims(kernel.kernel) };
     case "rows":
     case "scan":
-      return [kernel.rows, kernel.length];
+      return { rows: kernel.rows, length: kernel.length };
     case "rank":
-      return [kernel.rows, ...kernel.stages.map((stage) => stage.length)];
+      return { rows: kernel.rows, ...Object.fromEntries(kernel.stages.map(({ length }, s) => [`length${s}`, length])) };
     case "gemm":
-      return [kernel.batch, kernel.m, kernel.n, kernel.k];
-    case "attention":
-      return [kernel.batch, kernel.queries, kernel.keys];
+      return { batch: kernel.batch, m: kernel.m, n: kernel.n, k: kernel.k };
+    case "attention": {
+      const { batch, heads, queries, keys, channels } = kernel;
+      return { batch, heads, queries, keys, channels };
+    }
     default:
       return kernel satisfies never;
   }

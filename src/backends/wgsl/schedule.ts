@@ -6,8 +6,10 @@ import { productOfDims } from "../../ir/dim.ts";
 import { type Graph, isSource, type Node, type Use, usesOf, type Value } from "../../ir/graph.ts";
 import type { Registry } from "../../ir/op.ts";
 import type { TensorData } from "../../ir/type.ts";
-import { type Expr, ExprPool, type Register, registerOf, walk } from "./expr.ts";
-import { fuseKernels } from "./fuse.ts";
+import { type Cause, causesOfResult, type Decided, readersOf } from "./causes.ts";
+import { costlyIn } from "./costly.ts";
+import { type Expr, type Register, registerOf } from "./expr.ts";
+import { fuseKernels, type Refusal } from "./fuse.ts";
 import { type Buffer, buffersOf, type Kernel } from "./kernel.ts";
 import { LoopRules } from "./loops.ts";
 import { lowerNode } from "./lower.ts";
@@ -20,6 +22,18 @@ export interface Schedule {
   readonly parameters: readonly { readonly name: string; readonly buffer: Buffer; readonly value: Value }[];
   readonly constants: readonly { readonly buffer: Buffer; readonly data: TensorData }[];
   readonly outputs: readonly { readonly name: string; readonly buffer: Buffer; readonly value: Value }[];
+  /** Every value that has memory, and why; inputs, parameters and constants have it anyway. */
+  readonly stored: readonly Stored[];
+  /** Nodes that compute by a loop, and so begin a kernel. */
+  readonly loops: ReadonlySet<Node>;
+  /** Kernels that would be one if the device bound more buffers. */
+  readonly refused: readonly Refusal[];
+}
+
+export interface Stored {
+  readonly buffer: Buffer;
+  readonly value: Value;
+  readonly causes: readonly Cause[];
 }
 
 /** Composites that become one kernel whole, whatever else is decomposed. */
@@ -27,21 +41,6 @@ export const wholeComposites: ReadonlySet<string> = new Set(["attention"]);
 
 const mostInlined = 48; // ops computed at each read; more are stored
 const mostForProducts = 3; // the same where every element is read many times, as by a matrix product
-
-const costly: ReadonlySet<string> = new Set([
-  "exp",
-  "log",
-  "log1p",
-  "expm1",
-  "sin",
-  "cos",
-  "tanh",
-  "erf",
-  "pow",
-  "sqrt",
-  "rsqrt",
-  "div",
-]);
 
 /** Kernels of a graph, none of which binds more than `limit` buffers. */
 export function schedule(graph: Graph, registry: Registry, limit: number): Schedule {
@@ -56,7 +55,7 @@ export function schedule(graph: Graph, registry: Registry, limit: number): Sched
     });
     if (plain.size === before) {
       const culprit = made.kernels.findIndex((kernel) => buffersOf(kernel).size > limit);
-      if (culprit < 0) return { ...made, kernels: fuseKernels(made.kernels, limit) };
+      if (culprit < 0) return { ...made, ...fuseKernels(made.kernels, limit) };
       const node = scheduler.makers[culprit] as Node;
       throw compileError(
         "device-limit",
@@ -82,11 +81,14 @@ export class Scheduler {
   readonly #uses: ReadonlyMap<Value, readonly Use[]>;
   readonly #outputs: ReadonlySet<Value>;
   readonly #stored = new Map<Value, Buffer>();
+  /** Why expressions are stored, without the readers. */
+  readonly #causes = new Map<Value, readonly Omit<Cause, "readers">[]>();
   readonly #size = new Map<Value, number>();
   /** Nodes that are part of another node's kernel. */
   readonly #absorbed = new Set<Node>();
   readonly #epilogues = new Map<Node, Epilogue>();
-  readonly #roots = new Set<Value>();
+  /** Last values of epilogues, and how many ops led there. */
+  readonly #roots = new Map<Value, number>();
   readonly #rowwise = new Map<Node, ReturnType<typeof rowwise>>();
 
   readonly #plain: ReadonlySet<Node>;
@@ -137,7 +139,33 @@ export class Scheduler {
         .filter((n) => n.data !== undefined && this.#stored.has(n.results[0] as Value))
         .map((n) => ({ buffer: this.#stored.get(n.results[0] as Value) as Buffer, data: n.data as TensorData })),
       outputs: this.graph.outputs.map(({ name, value }) => source(value, name)),
+      stored: [...this.#stored].map(([value, buffer]) => ({ value, buffer, causes: this.#causesOf(value) })),
+      loops: new Set(this.graph.nodes.filter((node) => this.computes(node))),
+      refused: [],
     };
+  }
+
+  #causesOf(value: Value): readonly Cause[] {
+    if (isSource(value.producer)) return [];
+    const decided: Decided = {
+      registry: this.registry,
+      uses: this.#uses,
+      outputs: this.#outputs,
+      isStored: (v) => this.#stored.has(v),
+      computes: (node) => this.computes(node),
+      isAbsorbed: (node) => this.#absorbed.has(node),
+    };
+    const known = this.#causes.get(value);
+    if (known === undefined) {
+      const full = (this.#roots.get(value) ?? 0) >= mostInlined;
+      return causesOfResult(value, this.#plain.has(value.producer) ? "limit" : full ? "full" : undefined, decided);
+    }
+    const readers = readersOf(value, decided);
+    return known.map((cause) => {
+      if (cause.rule === "limit") return { ...cause, readers: readers.filter((user) => this.#plain.has(user)) };
+      if (cause.rule !== "often" && cause.rule !== "costly") return { ...cause, readers };
+      return { ...cause, readers: readers.filter((user) => this.#readsOften(user)) };
+    });
   }
 
   #checkTypes(node: Node): void {
@@ -200,7 +228,7 @@ export class Scheduler {
     const ops = region.slice(0, length);
     for (const user of ops) this.#absorbed.add(user);
     this.#epilogues.set(node, { value, root, ops: ops.map((user) => user.op) });
-    this.#roots.add(root);
+    this.#roots.set(root, ops.length);
   }
 
   /** The end of what is read of a node's results along an axis, where all of it is read through slices. */
@@ -256,16 +284,22 @@ export class Scheduler {
         const products = uses.some(({ user }) => this.#readsOften(user));
         const inProducts =
           products && uses.some(({ user }) => this.#readsOften(user, (by) => this.rowwiseOf(by) === undefined));
-        const tooBig = size > mostInlined || (products && arithmetic && size > mostForProducts);
-        const shared = repeated || (arithmetic && uses.length > 1 && size > 2 && !scored);
-        const asked = uses.some(({ user }) => this.#plain.has(user));
-        if (
-          output ||
-          asked ||
-          (!free && (tooBig || shared || (inProducts && looping) || (products && this.#heavy(node))))
-        )
+        const causes: Omit<Cause, "readers">[] = [];
+        if (output) causes.push({ rule: "output" });
+        if (uses.some(({ user }) => this.#plain.has(user))) causes.push({ rule: "limit" });
+        if (!free) {
+          const calls = products ? costlyIn(node, this.registry) : undefined;
+          if (size > mostInlined) causes.push({ rule: "large", operations: size });
+          else if (products && arithmetic && size > mostForProducts) causes.push({ rule: "often", operations: size });
+          if (calls !== undefined) causes.push({ rule: "costly", calls });
+          if (repeated || (inProducts && looping)) causes.push({ rule: "loop" });
+          else if (arithmetic && uses.length > 1 && size > 2 && !scored)
+            causes.push({ rule: "repeated", operations: size });
+        }
+        if (causes.length > 0) {
           this.#store(value);
-        else this.#size.set(value, arithmetic ? size : size - 1);
+          this.#causes.set(value, causes);
+        } else this.#size.set(value, arithmetic ? size : size - 1);
       }
     }
   }
@@ -277,21 +311,6 @@ export class Scheduler {
     if (form.kind === "view")
       return (this.#uses.get(user.results[0] as Value) ?? []).some((use) => this.#readsOften(use.user, where));
     return form.kind === "contraction" || form.kind === "window";
-  }
-
-  /** Whether an elementwise op calls a function that costs many multiplications. */
-  #heavy(node: Node): boolean {
-    const form = formOf(node.op, this.registry);
-    if (form?.kind !== "elementwise") return false;
-    const pool = new ExprPool();
-    const xs = node.operands.map((operand, i) => pool.variable(`x${i}`, registerOf(operand.type.dtype) as Register));
-    const own = (node.operands.at(-1) as Value).type.dtype;
-    const result = form.scalar(pool.scalar(registerOf(own) as Register), xs, node.attrs, own);
-    let heavy = false;
-    walk([result], (e) => {
-      heavy ||= costly.has(e.op);
-    });
-    return heavy;
   }
 
   #store(value: Value): void {

@@ -45,13 +45,13 @@ interface Stride {
 }
 
 /** A fold and its number in the kernel. */
-interface Numbered {
+export interface Numbered {
   readonly fold: Fold;
   readonly f: number;
 }
 
 /** Folds in order, grouped so that those of one group need nothing of each other and share a pass over the row. */
-function inPasses(folds: readonly Fold[]): readonly (readonly Numbered[])[] {
+export function inPasses(folds: readonly Fold[]): readonly (readonly Numbered[])[] {
   const passes: Numbered[][] = [];
   let open: Numbered[] = [];
   folds.forEach((fold, f) => {
