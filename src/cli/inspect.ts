@@ -2,6 +2,7 @@ import {
   describeKernels,
   formatLoc,
   type Graph,
+  kernelReports,
   type PassReport,
   parametersOf,
   printGraph,
@@ -39,14 +40,17 @@ export async function inspectCommand(text: string, options: InspectOptions): Pro
     await writeFileAtomically(options.html, htmlPage(prepared, sizes));
     if (options.json !== true) say(`wrote ${options.html}`);
   }
-  if (options.json === true) return printJson(inspection(prepared, sizes, options.locations === true));
+  const device = { registry, device: prepared.device.device, symbols: sizes };
+  if (options.json === true) {
+    const kernels = options.kernels === true ? { kernels: kernelReports(graph, device) } : {};
+    return printJson({ ...inspection(prepared, sizes, options.locations === true), ...kernels });
+  }
   const locations = options.locations === true;
   const parts: string[] = [];
   if (options.printAfterAll === true) parts.push(...printedStages(prepared, locations));
   if (options.traceRules === true) parts.push(prepared.reports.map(traceText).join("\n"));
   if (options.diff === true) parts.push(diffText(prepared.source, graph, locations));
-  if (options.kernels === true)
-    parts.push(describeKernels(graph, { registry, device: prepared.device.device, symbols: sizes }));
+  if (options.kernels === true) parts.push(describeKernels(graph, device));
   if (options.stats === true) parts.push(statsText(prepared.source, graph, sizes));
   if (parts.length === 0 && options.html === undefined) parts.push(printGraph(graph, { locations, registry }));
   for (const part of parts) print(part);

@@ -28,8 +28,12 @@ function kernelText(report: KernelReport, storageBuffers: number): string {
   const parts = (["before", "loop", "after"] as const).flatMap((part) => {
     const shown = shownOps(ops.filter((op) => op.part === part));
     if (shown.length === 0 && operations[part] === 0) return [];
+    const sum = amount(operations[part], operations.atMost && part === "loop");
     const texts = shown.map((op) => opText(op, scope)).join(", ");
-    return [line(part, `${texts}: ${amount(operations[part], operations.atMost && part === "loop")}`)];
+    // What is found before a loop is counted where the loop reads it.
+    return [
+      line(part, [texts, ...(operations[part] === 0 && part === "before" ? [] : [sum])].filter(Boolean).join(": ")),
+    ];
   });
   const inputs = reads.map((read, k) => {
     const from = read.from === undefined ? read.of : `of ${read.from}`;
