@@ -20,6 +20,7 @@ export {
   type TensorFile,
   type WgslArtifact,
 } from "./backends/wgsl/artifact.ts";
+export { type Candidates, candidateTiles } from "./backends/wgsl/candidates.ts";
 export {
   type CauseReport,
   type DescribeOptions,
@@ -33,13 +34,21 @@ export {
 } from "./backends/wgsl/describe.ts";
 export { describeKernels } from "./backends/wgsl/describeText.ts";
 export {
+  type AttentionTile,
   type DeviceProfile,
+  defaultTuning,
   emitWgsl,
   expandForKernels,
+  type GemmTile,
+  type Kernel,
   scheduleKernels,
+  type Tuning,
+  type TuningChoices,
   type WgslOptions,
   type WgslProgram,
 } from "./backends/wgsl/index.ts";
+export { isTunable, kernelKey, type TunableKernel } from "./backends/wgsl/kernelKey.ts";
+export { formatTuning, parseTuning, type TuningFile } from "./backends/wgsl/tuningFile.ts";
 export {
   type Compiled,
   type CompileOptions,

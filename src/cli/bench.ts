@@ -1,6 +1,7 @@
 import { compileError } from "../index.ts";
 import type { BenchModelOptions } from "./benchModel.ts";
 import type { PeersOptions } from "./benchPeers.ts";
+import type { TuneOptions } from "./benchTune.ts";
 import { readChoice } from "./choice.ts";
 import { type ExitCode, usageError } from "./failure.ts";
 
@@ -8,15 +9,21 @@ const modelOptions = ["pass", "set", "weights", "target", "profile", "provider",
 const kinds = ["compile", "run", "peers", "methods", "tune"] as const;
 
 /**
- * `tamis bench compile|run|peers`: times on this machine, of models of ours or of the one given. The other kinds come
- * with what they measure.
+ * `tamis bench compile|run|peers|tune`: times on this machine, of models of ours or of those given. The other kind comes
+ * with what it measures.
  */
 export async function benchCommand(
   what: string,
-  model: string | undefined,
-  options: PeersOptions & BenchModelOptions,
+  models: readonly string[],
+  options: PeersOptions & BenchModelOptions & TuneOptions,
 ): Promise<ExitCode> {
   const kind = readChoice("benchmark", what, kinds);
+  if (kind === "tune") {
+    await (await import("./benchTune.ts")).benchTune(models, options);
+    return 0;
+  }
+  const [model, ...more] = models;
+  if (more.length > 0) throw usageError(`bench ${kind} takes one model, got ${models.length}`);
   if (model !== undefined && (kind === "compile" || kind === "run")) {
     const { benchCompileModel, benchRunModel } = await import("./benchModel.ts");
     await (kind === "compile" ? benchCompileModel : benchRunModel)(model, options);
@@ -35,9 +42,7 @@ export async function benchCommand(
       return 0;
     case "peers":
       return (await import("./benchPeers.ts")).benchPeers(options);
-    default: {
-      const comesWith = { methods: "the paper methods", tune: "the WebGPU target" };
-      throw compileError("not-available", `bench ${kind} comes with ${comesWith[kind]}, which is not built yet`);
-    }
+    default:
+      throw compileError("not-available", `bench ${kind} comes with the paper methods, which are not built yet`);
   }
 }

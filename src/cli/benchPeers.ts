@@ -35,8 +35,10 @@ export async function benchPeers(options: PeersOptions, bench = benchFolder): Pr
     throw compileError("missing-dependency", "jax-js and TensorFlow.js are not installed", {
       help: "npm ci --prefix bench",
     });
-  const { json, ...valued } = options;
-  const flags = Object.entries(valued).flatMap(([name, value]) => [`--${name}`, value]);
+  const { only, peers, rounds, base, budget, markdown, json } = options;
+  const flags = Object.entries({ only, peers, rounds, base, budget, markdown }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${name}`, value],
+  );
   const child = spawn(process.execPath, ["--import", "tsx", script, ...flags, ...(json === true ? ["--json"] : [])], {
     stdio: "inherit",
   });

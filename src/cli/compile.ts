@@ -15,6 +15,7 @@ import {
   sourceName,
   symbolsOf,
   type TensorData,
+  type TuningChoices,
   type WeightSource,
   type WgslArtifact,
 } from "../index.ts";
@@ -26,11 +27,13 @@ import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
 import { registry } from "./registry.ts";
 import { onnxRunner, webGpuRunner } from "./runner.ts";
 import { print, printJson, progress, say, scaled } from "./terminal.ts";
+import { choicesUsed, readChoices, withChoices } from "./tuning.ts";
 import { version } from "./version.ts";
 
 export interface CompileOptions extends ModelOptions {
   readonly output?: string;
   readonly externalData?: string;
+  readonly tuning?: string;
 }
 
 /** `tamis compile MODEL -o DIR`; with --stop-after and no DIR it prints the IR text. */
@@ -51,6 +54,11 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
     throw compileError("bad-option", "--external-data is an option of --target onnx", {
       help: "the webgpu target always keeps weights in a file of their own",
     });
+  if (target !== "webgpu" && options.tuning !== undefined)
+    throw compileError("bad-option", "--tuning is an option of --target webgpu", {
+      help: "add --target webgpu, or leave it out",
+    });
+  const choices = options.tuning === undefined ? undefined : await readChoices(options.tuning, prepared.device.device);
   if (output === undefined) {
     const { graph, weights } = prepared.model;
     const ir = printGraph(graph, { locations: true, registry });
@@ -61,7 +69,9 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
     if (lost > 0) say(`tamis: the text names ${lost} tensors that stand in no file; -o DIR writes them beside it`);
     return options.json === true ? printJson({ graph: ir, stoppedAfter: prepared.stoppedAfter }) : print(ir);
   }
-  const manifest = await writeArtifact(prepared, output, externalData);
+  const manifest = await writeArtifact(prepared, output, { externalData, choices });
+  if (choices !== undefined && choicesUsed(prepared.model.graph, prepared.device.device, choices) === 0)
+    say(`tamis: no choice of ${options.tuning} is for a kernel of this model; the default tiles were used`);
   if (options.json === true) return printJson({ output, ...manifest });
   if (!prepared.weighted && prepared.stoppedAfter === undefined)
     say("tamis: compiled without weights: the parameters are inputs of the model (give --weights FILE)");
@@ -73,15 +83,11 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
   print(summary(output, manifest));
 }
 
-async function writeArtifact(
-  prepared: Prepared,
-  folder: string,
-  externalData: "auto" | "always" | "never",
-): Promise<Manifest> {
+async function writeArtifact(prepared: Prepared, folder: string, settings: EmitSettings): Promise<Manifest> {
   const { model, stoppedAfter, loaded } = prepared;
   const steps = progress(`compile ${loaded.name}`, weightElements(model));
   const counted = { ...model, weights: countedWeights(model.weights, steps.advance) };
-  const artifact = stoppedAfter === undefined ? emit(prepared, counted, externalData) : undefined;
+  const artifact = stoppedAfter === undefined ? emit(prepared, counted, settings) : undefined;
   let written: Manifest | undefined;
   try {
     await writeFolder(folder, async (unfinished) => {
@@ -100,13 +106,20 @@ async function writeArtifact(
 
 type Artifact = OnnxArtifact | WgslArtifact;
 
+interface EmitSettings {
+  /** Of onnx. */
+  readonly externalData: "auto" | "always" | "never";
+  /** Of webgpu. */
+  readonly choices: TuningChoices | undefined;
+}
+
 const emit = (
-  { target, profile, device }: Prepared,
+  { target, profile, device: { device } }: Prepared,
   model: Model,
-  externalData: "auto" | "always" | "never",
+  { externalData, choices }: EmitSettings,
 ): Artifact =>
   target === "webgpu"
-    ? emitWgslArtifact(model, { device: device.device, registry })
+    ? emitWgslArtifact(model, { device, registry, ...(choices && { tuning: withChoices(device, choices) }) })
     : emitOnnx(model, { profile, externalData });
 
 /** The target's own files and the runner module. */

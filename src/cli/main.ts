@@ -85,6 +85,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .description("a model to an artefact: the model file, its IR, a manifest and a runner module")
     .option("-o, --output <dir>", "folder to write; replaced only if it is an earlier artefact")
     .option("--external-data <when>", "weights beside the .onnx file: auto (above 1 GiB), always or never")
+    .option("--tuning <file>", "of webgpu: tiles that `tamis bench tune -o FILE` found")
     .option("--json", "one JSON document on standard output")
     .addHelpText(
       "after",
@@ -105,6 +106,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .option("--repeat <n>", "run this often and report the times", "1")
     .option("--threads <n>", "threads of one operator")
     .option("--profile-kernels", "time of each kernel on the device (--target webgpu), with --repeat the median")
+    .option("--no-tuning", "of webgpu: the default tiles, not those that `tamis bench tune` found on this adapter")
     .option("--output <dir>", "folder for outputs of more than 4096 elements (with --json)")
     .option("--save <file>", "all outputs as .safetensors")
     .option("--json", "one JSON document on standard output")
@@ -168,24 +170,30 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     program
       .command("bench")
       .description("how long compiling and running take, ours and others'")
-      .argument("[what]", "compile, run or peers", "compile")
-      .argument("[model]", `of compile and run: ${aModel}; models of ours without it`),
+      .argument("[what]", "compile, run, peers or tune", "compile")
+      .argument("[models...]", `of compile, run and tune: ${aModel}; models of ours without it`),
   )
     .option("--provider <provider>", "of ONNX Runtime: cpu, webgpu or cuda")
-    .option("--bind <symbol=size>", "size of a symbol in the inputs of run; 1 where not given; repeatable", append)
+    .option("--bind <symbol=size>", "run, tune: size of a symbol in the inputs; 1 where not given; repeatable", append)
     .option("--only <words>", "peers: cases of these families or names, separated by commas")
     .option("--peers <names>", "peers: of ours, jax, tfjs and ort, separated by commas")
-    .option("--rounds <n>", "peers: turns of each framework in each case")
+    .option("--rounds <n>", "peers: turns of each framework in each case; tune: of each tile (7 to 40)")
     .option("--base <dir>", "peers: another checkout of tamis, to see what a change did")
     .option("--budget <ms>", "peers: time of one framework in one case")
     .option("--markdown <file>", "peers: writes the results into the marked part of this page")
+    .option("-o, --output <file>", "tune: writes the choices here, for `compile --tuning`, and not into the cache")
     .option("--json", "one JSON document on standard output")
     .addHelpText(
       "after",
-      example("tamis bench compile", "tamis bench run vit.ts --pass mergeTokens:r=8", "tamis bench peers --only gemm"),
+      example(
+        "tamis bench compile",
+        "tamis bench run vit.ts --pass mergeTokens:r=8",
+        "tamis bench peers --only gemm",
+        "tamis bench tune vit.ts --pass mergeTokens:r=8 --bind batch=4",
+      ),
     )
-    .action(async (what, model, options) =>
-      exitWith(await (await import("./bench.ts")).benchCommand(what, model, options)),
+    .action(async (what, models, options) =>
+      exitWith(await (await import("./bench.ts")).benchCommand(what, models, options)),
     );
 
   program

@@ -16,6 +16,8 @@ export interface RunOptions extends ModelOptions {
   readonly repeat: string;
   readonly threads?: string;
   readonly profileKernels?: boolean;
+  /** False where --no-tuning is given. */
+  readonly tuning: boolean;
   readonly output?: string;
   readonly save?: string;
 }
@@ -33,8 +35,9 @@ export async function runCommand(text: string, options: RunOptions): Promise<voi
     throw compileError("not-available", `the ${target} target does not time its kernels, --repeat times whole runs`, {
       help: "--target webgpu --profile-kernels does",
     });
-  const { session, adapter, profiled } = await openSession(prepared, options, {
+  const { session, adapter, profiled, tuning } = await openSession(prepared, options, {
     provider,
+    tuned: options.tuning && process.env["TAMIS_NO_TUNING"] !== "1",
     ...(threads !== undefined && { threads }),
   });
   await using _open = session;
@@ -45,10 +48,17 @@ export async function runCommand(text: string, options: RunOptions): Promise<voi
   if (options.save !== undefined) await writeSafetensors(options.save, entriesOf(outputs));
   if (options.json === true) {
     const written = await jsonOutputs(outputs, options.output);
-    return printJson({ target, adapter, outputs: written, timesMs, ...(kernels && { kernels }) });
+    return printJson({
+      target,
+      adapter,
+      ...(tuning && { tuning }),
+      outputs: written,
+      timesMs,
+      ...(kernels && { kernels }),
+    });
   }
   if (options.output !== undefined) await writeOutputs(outputs, options.output);
-  print(out.dim(`${loaded.name} on ${adapter}`));
+  print(out.dim(`${loaded.name} on ${adapter}${tuning === undefined ? "" : `, tuning: ${tuning}`}`));
   for (const [name, contents] of Object.entries(outputs)) print(outputText(name, contents, loaded.labels));
   if (kernels !== undefined) print(kernelTable(kernels));
   print(out.dim(timesText(timesMs)));

@@ -6,6 +6,7 @@ import {
   createReferenceSession,
   createWebGpuSession,
   deviceProfile,
+  type NodeDevice,
   type OrtSessionOptions,
   openWebGpu,
   ortVersion,
@@ -16,6 +17,7 @@ import { checkFiles } from "./artifact.ts";
 import { readChoice } from "./choice.ts";
 import type { ModelOptions, Prepared } from "./prepare.ts";
 import { registry } from "./registry.ts";
+import { cachedChoices, choicesUsed, withChoices } from "./tuning.ts";
 
 const providers = ["cpu", "webgpu", "cuda"] as const;
 export type Provider = (typeof providers)[number];
@@ -38,6 +40,8 @@ export interface Opened {
   readonly adapter: string;
   /** The same session, where its kernels can be timed. */
   readonly profiled?: ProgramSession;
+  /** Of webgpu: where the tiles of its kernels come from, for people and for --json. */
+  readonly tuning?: string;
 }
 
 export interface OpenSettings {
@@ -47,6 +51,8 @@ export interface OpenSettings {
   readonly threads?: number;
   /** Further options of ONNX Runtime. */
   readonly ort?: NonNullable<OrtSessionOptions["ort"]>;
+  /** Of webgpu: whether tiles that `bench tune` found on this adapter are used. */
+  readonly tuned?: boolean;
 }
 
 /** An artefact that nothing was asked to change runs as it was written. Fails with `missing-weights`. */
@@ -71,6 +77,7 @@ export async function openSession(prepared: Prepared, options: ModelOptions, set
     return openWebGpuSession(model, {
       folder: artifact?.manifest.target === "webgpu" ? artifact.folder : undefined,
       device: options.profile === undefined ? undefined : device.device,
+      tuned: settings.tuned === true,
     });
   // After the session: without onnxruntime-node, making one says how to get it.
   const named = async (session: Session): Promise<Opened> => ({
@@ -83,21 +90,22 @@ export async function openSession(prepared: Prepared, options: ModelOptions, set
   return named(await createOrtSession(join(artifact.folder, "model.onnx"), settings));
 }
 
+interface WebGpuChoice {
+  /** Of an artefact to run as it is. */
+  readonly folder: string | undefined;
+  /** A device to compile for, other than the one it runs on. */
+  readonly device: DeviceProfile | undefined;
+  readonly tuned: boolean;
+}
+
 /** A compiled folder as it is, or the model compiled for `device`, by default for the one it runs on. */
-async function openWebGpuSession(
-  model: Model,
-  { folder, device }: { readonly folder?: string | undefined; readonly device?: DeviceProfile | undefined },
-): Promise<Opened> {
+async function openWebGpuSession(model: Model, choice: WebGpuChoice): Promise<Opened> {
   const opened = await openWebGpu();
   try {
-    const session =
-      folder === undefined
-        ? await createWebGpuSession(
-            emitWgsl(model, { device: device ?? deviceProfile(opened), registry }),
-            model.weights,
-            opened,
-          )
-        : await createFolderSession(folder, opened);
+    const { session, tuning } =
+      choice.folder === undefined
+        ? await compileAndOpen(model, opened, choice)
+        : { session: await createFolderSession(choice.folder, opened), tuning: "as compiled" };
     const dispose = async (): Promise<void> => {
       await session.dispose();
       opened.close();
@@ -107,9 +115,27 @@ async function openWebGpuSession(
       session: { inputs, outputs, run, dispose, [Symbol.asyncDispose]: dispose },
       adapter: `WebGPU, ${opened.adapter.name}${opened.adapter.software ? " (software)" : ""}`,
       profiled: session,
+      tuning,
     };
   } catch (error) {
     opened.close();
     throw error;
   }
+}
+
+/** In the tiles that were found on this adapter, unless it is compiled for another device. */
+async function compileAndOpen(
+  model: Model,
+  opened: NodeDevice,
+  { device, tuned }: WebGpuChoice,
+): Promise<{ readonly session: ProgramSession; readonly tuning: string }> {
+  const own = deviceProfile(opened);
+  const choices = tuned && device === undefined ? await cachedChoices(opened, own) : undefined;
+  const used = choices === undefined ? 0 : choicesUsed(model.graph, own, choices);
+  const tuning = choices !== undefined && used > 0 ? { tuning: withChoices(own, choices) } : {};
+  const program = emitWgsl(model, { device: device ?? own, registry, ...tuning });
+  return {
+    session: await createWebGpuSession(program, model.weights, opened),
+    tuning: used === 0 ? "default" : `cached (${used} ${used === 1 ? "choice" : "choices"})`,
+  };
 }

@@ -162,6 +162,6 @@ describe("every command takes every form of model", () => {
       2,
       "error: --target is an option of a model: tamis bench compile|run MODEL --target ...\n",
     ]);
-    expect((await tamisHere(["bench", "tune", path("small.ir")])).status).toBe(2);
+    expect((await tamisHere(["bench", "peers", path("small.ir")])).status).toBe(2);
   });
 });

@@ -21,7 +21,7 @@ import { hardwareTuning, softwareSubgroupTuning, softwareTuning, type Tuning } f
 export type { Groups } from "./emit/index.ts";
 export type { Register } from "./expr.ts";
 export type { Kernel } from "./kernel.ts";
-export type { AttentionTile, GemmTile, Tuning } from "./tuning.ts";
+export type { AttentionTile, GemmTile, Tuning, TuningChoices } from "./tuning.ts";
 
 /** What a device allows; an input of compilation. */
 export interface DeviceProfile {
@@ -31,6 +31,8 @@ export interface DeviceProfile {
   readonly software: boolean;
   /** Whether subgroups are usable and have exactly four threads. */
   readonly subgroupsOfFour?: boolean;
+  /** Bytes of shared memory of a workgroup; 16,384, which every device has, where not given. */
+  readonly workgroupBytes?: number;
 }
 
 export interface WgslOptions {

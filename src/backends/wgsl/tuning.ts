@@ -26,11 +26,19 @@ export interface AttentionTile {
   readonly staged: number;
 }
 
+/** Tiles measured to be quicker than the default ones, by the key of the kernels they are for (kernelKey.ts). */
+export interface TuningChoices {
+  readonly gemm: ReadonlyMap<string, GemmTile>;
+  readonly attention: ReadonlyMap<string, AttentionTile>;
+}
+
 export interface Tuning {
   /** Threads that share a row; 1 where barriers are dear (software adapters). */
   readonly rowThreads: number;
   readonly gemm: GemmTile;
   readonly attention: AttentionTile;
+  /** Kernels that have a tile of their own. */
+  readonly choices?: TuningChoices;
 }
 
 const subgroupTile: GemmTile = { by: "subgroup", rows: 16, columns: 4, threads: [4, 4], depth: 4 };

@@ -25,6 +25,7 @@ export { randomSource, randomTensor } from "./random.ts";
 export { createReferenceSession, type ReferenceSessionOptions } from "./reference.ts";
 export { openSafetensors, type SafetensorsEntry, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export { type InputSpec, parseInput, readTensor, readTensors, tensorFromNested } from "./tensorFiles.ts";
+export { readTuningFile, type TunedAdapter, tunedAdapter, tuningPath } from "./tuning.ts";
 export { createFolderSession } from "./webgpuArtifact.ts";
 export { type NodeDevice, openWebGpu } from "./webgpuDevice.ts";
 export { createWebGpuSession, deviceProfile } from "./webgpuSession.ts";

@@ -36,4 +36,5 @@ export const deviceProfile = ({ device, adapter }: NodeDevice) => ({
     device.features.has("subgroups") &&
     device.adapterInfo.subgroupMinSize === 4 &&
     device.adapterInfo.subgroupMaxSize === 4,
+  workgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
 });

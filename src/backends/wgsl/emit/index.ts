@@ -1,5 +1,6 @@
 // Kernels as WGSL, one function per kind.
 import type { Kernel } from "../kernel.ts";
+import { kernelKey } from "../kernelKey.ts";
 import type { Tuning } from "../tuning.ts";
 import { emitAttention } from "./attention.ts";
 import { emitGemm } from "./gemm.ts";
@@ -28,9 +29,9 @@ function emit(
     case "rows":
       return emitRows(kernel, singles, tuning.rowThreads);
     case "gemm":
-      return emitGemm(kernel, singles, tuning.gemm);
+      return emitGemm(kernel, singles, tuning.choices?.gemm.get(kernelKey(kernel)) ?? tuning.gemm);
     case "attention":
-      return emitAttention(kernel, singles, tuning.attention);
+      return emitAttention(kernel, singles, tuning.choices?.attention.get(kernelKey(kernel)) ?? tuning.attention);
     case "window":
       return emitWindow(kernel, singles);
     case "scan":
