@@ -46,6 +46,36 @@ npx tamis compile model.ts --target onnx -o compiled
 npx tamis compile model.ts --target webgpu -o page
 [ -s page/plan.json ] || { ls -l page >&2; exit 1; }
 
+cat >own.ts <<'OWN'
+import { any, backend, composite, defineModel, input, pat, rewritePass, rule } from "tamis";
+
+export const twice = composite({
+  name: "twice",
+  summary: "x + x",
+  operands: ["x"],
+  infer: ([x]) => [x],
+  decompose: (b, [x]) => b.add(x, x),
+});
+export const own = defineModel({ name: "own", build: () => ({ y: twice(input("x", "f32", [3])) }) });
+export const negTwice = rewritePass({
+  name: "negTwice",
+  summary: "",
+  contract: "approximate",
+  example: { before: "", after: "" },
+  rules: [rule({ match: pat.add([any("x"), any("y")]), build: (b, { x }) => b.neg(x) })],
+});
+export const listing = backend({
+  name: "listing",
+  summary: "names of ops",
+  native: "every",
+  emit: ({ graph }) => ({ "ops.txt": graph.nodes.map(({ op }) => op).join(" ") }),
+});
+OWN
+npx tamis run own.ts --input x=random:1 --target reference >ran
+npx tamis inspect own.ts --pass decompose --pass ./own.ts:negTwice | grep -q 'neg(%x)'
+npx tamis compile own.ts --target ./own.ts:listing -o listed >/dev/null
+[ "$(cat listed/ops.txt)" = "input twice" ] || { cat listed/ops.txt >&2; exit 1; }
+
 cat >program.js <<'PROGRAM'
 import { compile, parseGraph, passes } from "tamis";
 import { vit } from "tamis/models";

@@ -1,9 +1,10 @@
 import { emitOnnx, type OnnxArtifact, type OnnxOptions } from "./backends/onnx/index.ts";
 import { emitWgslArtifact, type WgslArtifact } from "./backends/wgsl/artifact.ts";
 import type { WgslOptions } from "./backends/wgsl/index.ts";
-import { type ModelDefinition, type OptionValue, traceModel } from "./dsl/index.ts";
+import { type ModelDefinition, type OptionValue, traceWithOps } from "./dsl/index.ts";
 import type { Graph, Model, WeightSource } from "./ir/graph.ts";
 import type { Registry } from "./ir/op.ts";
+import { builtinOps } from "./ir/ops/index.ts";
 import { type Pass, type PassReport, runPasses } from "./passes/pass.ts";
 
 export interface LowerOptions {
@@ -23,18 +24,18 @@ export interface Lowered {
   readonly model: Model;
   /** The graph before any pass. */
   readonly source: Graph;
+  /** The given one and the composites that the model called: what printing and parsing the graph need. */
+  readonly registry: Registry;
   readonly reports: readonly PassReport[];
 }
 
 /** Traces a model definition (or takes a graph) and runs passes over it. */
 export function lower(model: ModelDefinition | Graph, options: LowerOptions = {}): Lowered {
-  const { passes = [], weights = new Map(), registry, afterPass } = options;
-  const source = "build" in model ? traceModel(model, pick(options)) : model;
-  const result = runPasses({ graph: source, weights }, passes, {
-    ...(registry && { registry }),
-    ...(afterPass && { after: afterPass }),
-  });
-  return { ...result, source };
+  const { passes = [], weights = new Map(), afterPass } = options;
+  const { graph: source, registry } =
+    "build" in model ? traceWithOps(model, pick(options)) : { graph: model, registry: options.registry ?? builtinOps };
+  const result = runPasses({ graph: source, weights }, passes, { registry, ...(afterPass && { after: afterPass }) });
+  return { ...result, source, registry };
 }
 
 const pick = ({ set, registry, root }: LowerOptions) => ({
@@ -65,7 +66,8 @@ export function compile(
   options: CompileOptions,
 ): Compiled<OnnxArtifact> | Compiled<WgslArtifact> {
   const lowered = lower(model, options);
+  const { registry } = lowered;
   return options.target === "webgpu"
-    ? { ...lowered, artifact: emitWgslArtifact(lowered.model, options) }
-    : { ...lowered, artifact: emitOnnx(lowered.model, options) };
+    ? { ...lowered, artifact: emitWgslArtifact(lowered.model, { ...options, registry }) }
+    : { ...lowered, artifact: emitOnnx(lowered.model, { ...options, registry }) };
 }

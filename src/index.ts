@@ -1,6 +1,16 @@
 // The public surface: everything a model, a pass or a program around the compiler needs. Re-exports only.
 
 export {
+  type Backend,
+  type BackendDeclaration,
+  backend,
+  type EmitOptions,
+  type EmittedFiles,
+  emitFiles,
+  type FileBackend,
+  isFileBackend,
+} from "./backends/backend.ts";
+export {
   type ExternalEntry,
   emitOnnx,
   isProfile,
@@ -59,8 +69,9 @@ export {
   type OnnxCompileOptions,
   type WebGpuCompileOptions,
 } from "./compile.ts";
+export { type Config, defineConfig } from "./config.ts";
 export * from "./dsl/index.ts";
-export { type Builder, createBuilder, registryWith } from "./ir/builder.ts";
+export { type Builder, createBuilder } from "./ir/builder.ts";
 export { type Cost, type CostOptions, costOf, type Work } from "./ir/cost.ts";
 export {
   CompileError,
@@ -113,6 +124,7 @@ export type {
 export { builtinOps, type OpName, type Ops } from "./ir/ops/index.ts";
 export { type ParseOptions, parseGraph } from "./ir/parse.ts";
 export { largeConstants, type PrintOptions, printGraph, printNode, valueNames } from "./ir/print.ts";
+export { addOp, registryWith } from "./ir/registry.ts";
 export {
   allocate,
   bytesOf,
@@ -174,4 +186,5 @@ export {
   type Site,
   uniform,
 } from "./passes/rewrite.ts";
+export { runExample } from "./passes/runExample.ts";
 export { simplify } from "./passes/simplify.ts";

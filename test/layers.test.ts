@@ -17,14 +17,19 @@ const ir = "src/ir/";
 /** What a runtime needs of the IR to check and convert what it is given: no builder, parser or printer. */
 const irOfRuntime = ["bindSizes", "diagnostic", "dim", "packing", "type", "graph"].map((name) => `${ir}${name}.ts`);
 const passFramework = ["pass", "rewrite", "rebuild", "decompose"].map((name) => `src/passes/${name}.ts`);
-const allButCli = ["src/index.ts", "src/compile.ts", ...folders("ir dsl models passes backends runtime")];
+const allButCli = [
+  "src/index.ts",
+  "src/compile.ts",
+  "src/config.ts",
+  ...folders("ir dsl models passes backends runtime"),
+];
 
 const laws: Readonly<Record<string, Law>> = {
   "src/ir/": { may: [ir] },
   "src/dsl/": { may: [ir, "src/dsl/"] },
   "src/models/": { may: ["src/dsl/", "src/models/"], types: [ir] },
   "src/passes/": { may: [ir, "src/passes/"] },
-  "src/backends/backend.ts": { may: [], types: [ir, ...passFramework] },
+  "src/backends/backend.ts": { may: [ir, ...passFramework] },
   "src/backends/onnx/": {
     may: [ir, ...passFramework, "src/backends/backend.ts", "src/backends/onnx/"],
     packages: ["onnx-proto"],
@@ -51,6 +56,7 @@ const laws: Readonly<Record<string, Law>> = {
   },
   "src/frontend/": { may: [ir, "src/dsl/", "src/frontend/"], packages: ["ts-morph"], node: true },
   "src/compile.ts": { may: allButCli },
+  "src/config.ts": { may: [], types: allButCli },
   "src/index.ts": { may: allButCli },
   "src/conform/": { may: [...allButCli, "src/frontend/", "src/conform/"], packages: ["picocolors"], node: true },
   "src/cli/": {

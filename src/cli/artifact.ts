@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { createReadStream, existsSync, rmSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { compileError, type PictureInput, type TensorType, type Value } from "../index.ts";
 import { insideFolder, startOf } from "../runtime/node/index.ts";
 
@@ -19,6 +19,8 @@ export interface Manifest {
   readonly name: string;
   /** Absent where compilation was stopped before a target. */
   readonly target?: "onnx" | "webgpu";
+  /** The name of the user's own target that wrote the other files. */
+  readonly backend?: string;
   readonly profile?: string;
   /** Of onnx. */
   readonly opset?: number;
@@ -76,12 +78,21 @@ export function inside(folder: string, name: string): string {
 
 /** Size and SHA-256 of every file below a folder but the manifest, by name. */
 export async function describeFiles(folder: string): Promise<Manifest["files"]> {
-  const names = (await readdir(folder)).filter((name) => name !== manifestName).sort();
+  const names = (await filesBelow(folder)).filter((name) => name !== manifestName);
   const described = names.map(async (name) => {
     const path = join(folder, name);
     return [name, { bytes: (await stat(path)).size, sha256: await hashFile(path) }] as const;
   });
   return Object.fromEntries(await Promise.all(described));
+}
+
+/** Paths of all files below a folder, with `/` between folders, sorted. */
+async function filesBelow(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
+    .sort();
 }
 
 async function hashFile(path: string): Promise<string> {
@@ -188,7 +199,7 @@ async function refuseForeign(target: string, folder: string): Promise<void> {
     });
   };
   if (!found.isDirectory()) refuse("is a file");
-  const names = await readdir(target);
+  const names = await filesBelow(target);
   if (names.length === 0) return;
   const manifest = await readManifest(target);
   if (manifest === undefined) refuse("is not empty and holds no artefact of ours");

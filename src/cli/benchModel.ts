@@ -61,7 +61,7 @@ export async function benchCompileModel(text: string, options: BenchModelOptions
 function emit({ target, profile, device, model: { graph } }: Prepared): unknown {
   const model: Model = { graph, weights: new Map() };
   if (target === "webgpu") return emitWgslArtifact(model, { device: device.device, registry });
-  return emitOnnx(model, { profile }).encode();
+  return emitOnnx(model, { profile, registry }).encode();
 }
 
 /** `tamis bench run MODEL`: the model as it is, in turns with itself after its passes. */

@@ -3,11 +3,11 @@ import { compileError, type DeviceProfile, didYouMean, isProfile, type Profile, 
 const targets = ["reference", "onnx", "webgpu"] as const;
 export type Target = (typeof targets)[number];
 
-/** Fails with `unknown-target`. */
-export function readTarget(text: string | undefined, standard: Target): Target {
+/** Fails with `unknown-target`; `own` are the names of the user's own targets. */
+export function readTarget(text: string | undefined, standard: Target, own: Iterable<string> = []): Target {
   if (text === undefined) return standard;
   const target = targets.find((t) => t === text);
-  if (target === undefined) throw unknown("unknown-target", "target", text, targets);
+  if (target === undefined) throw unknown("unknown-target", "target", text, [...targets, ...own]);
   return target;
 }
 

@@ -1,8 +1,10 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import {
   compileError,
+  emitFiles,
   emitOnnx,
   emitWgslArtifact,
+  type FileBackend,
   formatType,
   type Graph,
   inputSymbols,
@@ -20,13 +22,14 @@ import {
   type WgslArtifact,
 } from "../index.ts";
 import { writeFileAtomically, writeOnnx, writeSafetensors, writeWebGpu } from "../runtime/node/index.ts";
-import { describeFiles, irName, type Manifest, manifestName, named, writeFolder } from "./artifact.ts";
+import { describeFiles, irName, type Manifest, makeFolder, manifestName, named, writeFolder } from "./artifact.ts";
 import { readChoice } from "./choice.ts";
 import { usageError } from "./failure.ts";
 import { type ModelOptions, type Prepared, prepare } from "./prepare.ts";
 import { registry } from "./registry.ts";
 import { onnxRunner, webGpuRunner } from "./runner.ts";
 import { print, printJson, progress, say, scaled } from "./terminal.ts";
+import { theirsAsync } from "./theirs.ts";
 import { choicesUsed, readChoices, withChoices } from "./tuning.ts";
 import { version } from "./version.ts";
 
@@ -46,10 +49,12 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
   const { output } = options;
   if (output === undefined && options.stopAfter === undefined)
     throw usageError("required option '-o, --output <dir>' not specified");
-  await using prepared = await prepare(text, options, { target: "onnx" });
-  const { target } = prepared;
-  if (target === "reference")
+  await using prepared = await prepare(text, options, { target: "onnx", ownTargets: true });
+  const { target, backend } = prepared;
+  if (target === "reference" && backend === undefined)
     throw compileError("bad-option", "the reference target has no artefact", { help: "use --target onnx or webgpu" });
+  if (backend !== undefined && options.externalData !== undefined)
+    throw compileError("bad-option", "--external-data is an option of --target onnx");
   if (target === "webgpu" && options.externalData !== undefined)
     throw compileError("bad-option", "--external-data is an option of --target onnx", {
       help: "the webgpu target always keeps weights in a file of their own",
@@ -69,10 +74,14 @@ export async function compileCommand(text: string, options: CompileOptions): Pro
     if (lost > 0) say(`tamis: the text names ${lost} tensors that stand in no file; -o DIR writes them beside it`);
     return options.json === true ? printJson({ graph: ir, stoppedAfter: prepared.stoppedAfter }) : print(ir);
   }
-  const manifest = await writeArtifact(prepared, output, { externalData, choices });
+  const manifest =
+    backend === undefined || prepared.stoppedAfter !== undefined
+      ? await writeArtifact(prepared, output, { externalData, choices })
+      : await writeOwn(prepared, backend, output, options);
   if (choices !== undefined && choicesUsed(prepared.model.graph, prepared.device.device, choices) === 0)
     say(`tamis: no choice of ${options.tuning} is for a kernel of this model; the default tiles were used`);
   if (options.json === true) return printJson({ output, ...manifest });
+  if (backend !== undefined) return print(summary(output, manifest));
   if (!prepared.weighted && prepared.stoppedAfter === undefined)
     say("tamis: compiled without weights: the parameters are inputs of the model (give --weights FILE)");
   const { meant, tested } = providersOf[prepared.profile];
@@ -104,6 +113,38 @@ async function writeArtifact(prepared: Prepared, folder: string, settings: EmitS
   return written as Manifest;
 }
 
+/** The files of a target of the user's own, and the IR. */
+async function writeOwn(
+  prepared: Prepared,
+  backend: FileBackend,
+  folder: string,
+  { profile = backend.profiles[0] ?? "plain" }: CompileOptions,
+): Promise<Manifest> {
+  const { model } = prepared;
+  const files = await theirsAsync(`emit of ${backend.name}`, () => emitFiles(backend, model, { profile, registry }));
+  const reserved = Object.keys(files).find((name) => reservedFiles.has(name));
+  if (reserved !== undefined)
+    throw compileError("bad-backend", `${backend.name}: ${reserved} of a compiled folder is written by tamis itself`);
+  let written: Manifest | undefined;
+  await writeFolder(folder, async (unfinished) => {
+    for (const [name, contents] of Object.entries(files)) {
+      await makeFolder(dirname(join(unfinished, name)));
+      await writeFileAtomically(join(unfinished, name), contents);
+    }
+    await writeIr(unfinished, model.graph);
+    written = {
+      ...manifestOf(prepared, undefined, await describeFiles(unfinished)),
+      backend: backend.name,
+      profile,
+      weights: null,
+    };
+    await writeFileAtomically(join(unfinished, manifestName), `${JSON.stringify(written, null, 2)}\n`);
+  });
+  return written as Manifest;
+}
+
+const reservedFiles: ReadonlySet<string> = new Set([manifestName, irName, `${irName}.safetensors`]);
+
 type Artifact = OnnxArtifact | WgslArtifact;
 
 interface EmitSettings {
@@ -120,7 +161,7 @@ const emit = (
 ): Artifact =>
   target === "webgpu"
     ? emitWgslArtifact(model, { device, registry, ...(choices && { tuning: withChoices(device, choices) }) })
-    : emitOnnx(model, { profile, externalData });
+    : emitOnnx(model, { profile, externalData, registry });
 
 /** The target's own files and the runner module. */
 async function writeFiles(artifact: Artifact, name: string, folder: string): Promise<void> {
@@ -191,14 +232,16 @@ const weightEntries = ({ graph, weights }: Model) =>
   });
 
 function summary(folder: string, manifest: Manifest): string {
-  const { name, target, profile, opset, inputs, outputs, files, stoppedAfter } = manifest;
+  const { name, target, backend, profile, opset, inputs, outputs, files, stoppedAfter } = manifest;
   const types = (values: Manifest["inputs"]): string => values.map((v) => `${v.name}: ${formatType(v)}`).join(", ");
   const title =
     stoppedAfter !== undefined
       ? `stopped after ${stoppedAfter}`
-      : target === "webgpu"
-        ? `WebGPU, profile ${profile}`
-        : `ONNX opset ${opset}, profile ${profile}`;
+      : backend !== undefined
+        ? `${backend}, profile ${profile}`
+        : target === "webgpu"
+          ? `WebGPU, profile ${profile}`
+          : `ONNX opset ${opset}, profile ${profile}`;
   const shown = Object.entries(files).map(([file, { bytes }]) => `  ${file}  ${scaled(bytes, "B")}`);
   return [`${name}: ${title}`, `  ${types(inputs)} -> ${types(outputs)}`, `wrote ${folder}`, ...shown].join("\n");
 }

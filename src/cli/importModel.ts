@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { register } from "node:module";
-import { relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { CompileError, compileError, didYouMean, isModelDefinition, type Loc, type ModelDefinition } from "../index.ts";
 import { startOf } from "../runtime/node/index.ts";
 import { diagnosticsOf } from "./failure.ts";
+import { shownPath } from "./sourceRoot.ts";
 import { packageRoot } from "./version.ts";
 
 const running = import.meta.url.endsWith(".ts") ? "ts" : "js"; // sources in a checkout, else what was built
@@ -47,7 +47,7 @@ export async function importModel(file: string, exportName: string | undefined):
     ModelDefinition,
   ][];
   const [first, ...others] = new Map(models.map((entry) => [entry[1], entry] as const)).values();
-  const shown = relative(process.cwd(), file);
+  const shown = shownPath(file);
   if (exportName !== undefined) {
     const found = models.find(([name]) => name === exportName);
     if (found !== undefined) return found[1];
@@ -78,7 +78,7 @@ const listed = (models: readonly (readonly [string, unknown])[]): string => mode
 /** What the user's file did wrong while it was imported, at its line. */
 function importFailure(file: string, error: unknown): CompileError {
   const known = diagnosticsOf(error);
-  if (known !== undefined) return new CompileError(known);
+  if (known !== undefined) return new CompileError(known.map((d) => ({ ...d, loc: shownLoc(d.loc) })));
   const message = error instanceof Error ? error.message : String(error);
   const syntax = /^(.+?):(\d+):(\d+): ERROR: (.+)$/m.exec(message);
   if (syntax !== null) {
@@ -100,6 +100,8 @@ function importFailure(file: string, error: unknown): CompileError {
     loc: userFrame(error)?.loc ?? startOf(shownPath(file)),
   });
 }
+
+const shownLoc = (loc: Loc): Loc => (loc.kind === "file" ? { ...loc, file: shownPath(loc.file) } : loc);
 
 /** The first line of a file that has a word; its start where none has. */
 function lineWith(file: string, word: string): Loc {
@@ -128,9 +130,3 @@ export function userFrame(error: unknown): { readonly loc: Loc; readonly ours: b
 }
 
 const framePattern = /^\s+at (?:.*? \()?((?:file:\/\/|\/)[^()]+?):(\d+):(\d+)\)?$/;
-
-/** Paths below the working folder are named relative to it. */
-function shownPath(path: string): string {
-  const below = relative(process.cwd(), path);
-  return below !== "" && !below.startsWith("..") ? below : path;
-}

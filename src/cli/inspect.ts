@@ -33,7 +33,7 @@ export interface InspectOptions extends ModelOptions {
 /** `tamis inspect MODEL`: IR text unless an option asks for something else. */
 export async function inspectCommand(text: string, options: InspectOptions): Promise<void> {
   const sizes = readBindings(options.bind);
-  await using prepared = await prepare(text, options, { target: "reference", weightsOptional: true });
+  await using prepared = await prepare(text, options, { target: "reference", weightsOptional: true, ownTargets: true });
   const { graph } = prepared.model;
   if (options.html !== undefined) {
     const { htmlPage } = await import("./html.ts");

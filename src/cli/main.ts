@@ -38,10 +38,10 @@ const withModel = (command: Command): Command =>
 
 const withModelOptions = (command: Command): Command =>
   command
-    .option("--pass <spec>", "a pass and its options, such as mergeTokens:r=8; repeat it, order counts", append)
+    .option("--pass <spec>", "a pass and its options, such as mergeTokens:r=8 or ./mine.ts:name; order counts", append)
     .option("--set <key=value>", "an option of the model, such as depth=6; repeatable", append)
     .option("--weights <file>", ".safetensors, its index.json, .onnx, a folder that holds one, or random:SEED")
-    .option("--target <target>", "what the model is for: onnx, reference or webgpu")
+    .option("--target <target>", "what the model is for: onnx, reference or webgpu; to compile, ./mine.ts:name too")
     .option(
       "--profile <profile>",
       "of onnx: portable, ort-cuda, ort-webgpu or standard; of webgpu: portable or software",
@@ -151,7 +151,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .option("--json", "one JSON document on standard output")
     .addHelpText("after", example("tamis conform test/vectors --target reference --component tome"))
     .action(async (dirs, options) =>
-      exitWith((await (await import("../conform/command.ts")).conformCommand(dirs, options)) === 0 ? 0 : 1),
+      exitWith((await (await import("../conform/command.ts")).conformCommand(dirs, await own(options))) === 0 ? 0 : 1),
     );
 
   program
@@ -163,7 +163,7 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
     .option("--json", "one JSON document on standard output")
     .addHelpText("after", example("tamis fuzz --count 500 --seed 7"))
     .action(async (options) =>
-      exitWith((await (await import("../conform/fuzz.ts")).fuzzCommand(options)) === 0 ? 0 : 1),
+      exitWith((await (await import("../conform/fuzz.ts")).fuzzCommand(await own(options))) === 0 ? 0 : 1),
     );
 
   withModelOptions(
@@ -209,6 +209,12 @@ function buildProgram(exitWith: (code: ExitCode) => void, usage: string[]): Comm
       .showHelpAfterError("(--help says more)")
       .configureOutput({ writeErr: (text) => void usage.push(text) });
   return program;
+}
+
+/** Options with the composites of the nearest tamis.config.ts. */
+async function own<Options extends object>(options: Options) {
+  const { composites } = await (await import("./project.ts")).loadProject();
+  return { ...options, composites };
 }
 
 const example = (...commands: readonly string[]): string =>

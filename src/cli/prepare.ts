@@ -3,6 +3,7 @@ import {
   compileError,
   didYouMean,
   expandForKernels,
+  type FileBackend,
   formatDiagnostic,
   type Graph,
   lower,
@@ -12,14 +13,17 @@ import {
   type PassReport,
   type Profile,
   parametersOf,
-  traceModel,
+  traceWithOps,
   type WeightSource,
 } from "../index.ts";
 import { readDevice, readProfile, readTarget, type Target, type TargetDevice } from "./choice.ts";
 import { type LoadedModel, loadModel } from "./load.ts";
 import { readPasses } from "./passSpecs.ts";
-import { registry } from "./registry.ts";
+import { loadProject } from "./project.ts";
+import { readBackend } from "./readBackend.ts";
+import { registerOps, registry } from "./registry.ts";
 import { readSettings } from "./set.ts";
+import { sourceRoot } from "./sourceRoot.ts";
 import { say } from "./terminal.ts";
 import { outputToErrors, theirs } from "./theirs.ts";
 import { bindModelWeights } from "./weights.ts";
@@ -45,6 +49,8 @@ export interface Prepared extends AsyncDisposable {
   readonly passes: readonly Pass[];
   readonly reports: readonly PassReport[];
   readonly target: Target;
+  /** The user's own target, in the place of `target`. */
+  readonly backend?: FileBackend;
   /** Of onnx. */
   readonly profile: Profile;
   /** Of webgpu. */
@@ -62,26 +68,43 @@ export interface Prepared extends AsyncDisposable {
 export interface PrepareSettings {
   /** Where neither the user nor the artefact names one. */
   readonly target: Target;
+  /** The target may be one of the user's own. */
+  readonly ownTargets?: boolean;
   /** Without the file that the model itself names, go on without weights. */
   readonly weightsOptional?: boolean;
   readonly afterPass?: (report: PassReport) => void;
 }
 
 export async function prepare(text: string, options: ModelOptions, settings: PrepareSettings): Promise<Prepared> {
-  const asked = readTarget(options.target, settings.target);
   const restore = outputToErrors();
   try {
-    const given = await readPasses(options.pass ?? []);
+    const project = await loadProject();
+    const backend = await readBackend(options.target, project.backends);
+    if (backend !== undefined && settings.ownTargets !== true)
+      throw compileError("not-available", `${backend.name} is a target of your own, which nothing here runs`, {
+        help: "tamis compile writes its files",
+      });
+    const named = backend === undefined ? options.target : undefined;
+    const asked = readTarget(named, settings.target, project.backends.keys());
+    const given = await readPasses(options.pass ?? [], project.passes);
     const loaded = await loadModel(text);
     const written = loaded.artifact?.manifest;
     const target = options.target === undefined ? (written?.target ?? asked) : asked;
-    const named = options.profile ?? (written?.target === target ? written.profile : undefined);
-    const profile = readProfile(target === "webgpu" ? undefined : named);
-    const device = readDevice(target === "webgpu" ? named : undefined);
+    const profileNamed = options.profile ?? (written?.target === target ? written.profile : undefined);
+    const profile = readProfile(target === "webgpu" || backend !== undefined ? undefined : profileNamed);
+    const device = readDevice(target === "webgpu" ? profileNamed : undefined);
     const source = trace(loaded, options.set ?? []);
-    const legalize = target === "webgpu" ? [expandForKernels()] : onnxBackend.legalize({ profile });
+    const legalize =
+      backend !== undefined
+        ? backend.legalize({ profile: options.profile ?? backend.profiles[0] ?? "plain", registry })
+        : target === "webgpu"
+          ? [expandForKernels()]
+          : onnxBackend.legalize({ profile });
     const passes = stages(given, legalize, options.stopAfter);
-    const weights = await bindModelWeights(loaded, source, options, settings.weightsOptional === true);
+    const weights = await bindModelWeights(loaded, source, options, {
+      optional: settings.weightsOptional === true,
+      ...(project.weights !== undefined && { folder: project.weights }),
+    });
     try {
       const lowered = theirs("a pass", () =>
         lower(source, {
@@ -95,6 +118,7 @@ export async function prepare(text: string, options: ModelOptions, settings: Pre
       return {
         loaded,
         target,
+        ...(backend && { backend }),
         profile,
         device,
         ...lowered,
@@ -124,9 +148,11 @@ function trace({ source, path }: LoadedModel, texts: readonly string[]): Graph {
   }
   const { definition } = source;
   const set = readSettings(definition, texts);
-  return theirs(`the build function of ${definition.name}`, () =>
-    traceModel(definition, { set, root: process.cwd(), registry }),
+  const traced = theirs(`the build function of ${definition.name}`, () =>
+    traceWithOps(definition, { set, root: sourceRoot(), registry }),
   );
+  registerOps(traced.registry);
+  return traced.graph;
 }
 
 /** The passes up to `stopAfter`; those of the backend, `legalize`, only where it is `legalize` or one of them. */

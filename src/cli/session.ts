@@ -85,7 +85,7 @@ export async function openSession(prepared: Prepared, options: ModelOptions, set
     adapter: `ONNX Runtime ${await ortVersion()} ${provider}`,
   });
   if (artifact?.manifest.target !== "onnx")
-    return named(await createOrtSession(emitOnnx(model, { profile, externalData: "always" }), settings));
+    return named(await createOrtSession(emitOnnx(model, { profile, externalData: "always", registry }), settings));
   await checkFiles(artifact.folder, artifact.manifest, []);
   return named(await createOrtSession(join(artifact.folder, "model.onnx"), settings));
 }

@@ -1,9 +1,10 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { Presets, SingleBar } from "cli-progress";
 import Table from "cli-table3";
 import pc from "picocolors";
 import { type Diagnostic, formatDiagnostic } from "../index.ts";
+import { sourceRoot } from "./sourceRoot.ts";
 
 const coloured = (stream: NodeJS.WriteStream): boolean =>
   stream.isTTY === true && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb";
@@ -31,7 +32,9 @@ const sourceFile = /\.(?:[cm]?[jt]s|ir)$/; // what a code frame can be shown of;
 export function readSource(file: string): string | undefined {
   if (!sourceFile.test(file)) return undefined;
   try {
-    return readFileSync(resolve(file), "utf8");
+    const folders = file.endsWith(".ir") ? [process.cwd(), sourceRoot()] : [sourceRoot(), process.cwd()];
+    const path = folders.map((folder) => resolve(folder, file)).find(existsSync);
+    return path === undefined ? undefined : readFileSync(path, "utf8");
   } catch {
     return undefined;
   }

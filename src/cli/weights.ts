@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { basename, resolve } from "node:path";
 import {
   compileError,
   type Graph,
@@ -23,7 +24,7 @@ export async function bindModelWeights(
   loaded: LoadedModel,
   graph: Graph,
   options: { readonly weights?: string; readonly set?: readonly string[] },
-  optional: boolean,
+  { optional, folder }: { readonly optional: boolean; readonly folder?: string },
 ): Promise<BoundWeights> {
   const none: BoundWeights = { sources: new Map(), close: async () => undefined };
   const expected = new Map(
@@ -31,9 +32,10 @@ export async function bindModelWeights(
   );
   const seed = /^random(?::(\d+))?$/.exec(options.weights ?? "");
   if (seed !== null) return { ...none, sources: randomWeights(expected, Number(seed[1] ?? 0)) };
-  const path = options.weights ?? loaded.weights;
-  if (path === undefined || expected.size === 0) return none;
-  if (optional && options.weights === undefined && (await stat(path).catch(() => undefined)) === undefined) {
+  const named = options.weights ?? loaded.weights;
+  if (named === undefined || expected.size === 0) return none;
+  const path = await placed(named, options.weights ?? basename(named), folder);
+  if (optional && options.weights === undefined && !(await isThere(path))) {
     say(`tamis: the model's weights are not there (${path}); going on without`);
     return none;
   }
@@ -45,6 +47,19 @@ export async function bindModelWeights(
     throw error;
   }
 }
+
+/** The path itself where something is there, else what the project's folder of weights has under a name. */
+async function placed(path: string, name: string, folder: string | undefined): Promise<string> {
+  if (folder === undefined || (await isThere(path))) return path;
+  const held = resolve(folder, name);
+  return (await isThere(held)) ? held : path;
+}
+
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
 
 function bind(
   { source, weightsHoldMore }: LoadedModel,

@@ -1,5 +1,6 @@
 import pc from "picocolors";
 import { compileError, didYouMean } from "../ir/diagnostic.ts";
+import type { NamedComposite } from "../ir/op.ts";
 import { closeJudgeDevice } from "./judgeDevice.ts";
 import { type ConformRow, components, conform, type Target, targets } from "./run.ts";
 
@@ -10,6 +11,8 @@ export interface ConformCommandOptions {
   /** Every component that is built. */
   readonly built?: boolean;
   readonly json?: boolean;
+  /** Of the project's. */
+  readonly composites?: readonly NamedComposite[];
 }
 
 /** `tamis conform DIR...`: prints a row per file and target; gives the exit status. */
@@ -20,6 +23,7 @@ export async function conformCommand(paths: readonly string[], options: ConformC
       ? { components: Object.keys(components), presentOnly: true }
       : named && { components: named }),
     ...(options.target !== undefined && options.target.length > 0 && { targets: options.target.map(readTarget) }),
+    ...(options.composites && { composites: options.composites }),
     outputsOnly: options.outputsOnly === true,
     ...(options.json !== true && { onRow: printRow }),
   }).finally(closeJudgeDevice);

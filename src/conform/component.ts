@@ -1,5 +1,7 @@
 import { type Builder, createBuilder } from "../ir/builder.ts";
 import type { Graph, Value } from "../ir/graph.ts";
+import type { Registry } from "../ir/op.ts";
+import { builtinOps } from "../ir/ops/index.ts";
 import type { TensorData } from "../ir/type.ts";
 
 /** One reference vector: what its safetensors file says. */
@@ -17,6 +19,10 @@ export class Settings {
   readonly #values: Readonly<Record<string, unknown>>;
   constructor(values: Readonly<Record<string, unknown>>) {
     this.#values = values;
+  }
+  /** Every one, unchecked. */
+  get all(): Readonly<Record<string, unknown>> {
+    return this.#values;
   }
   has(name: string): boolean {
     return this.#values[name] !== undefined && this.#values[name] !== null;
@@ -63,8 +69,9 @@ export function caseGraph(
     b: Builder,
     read: { input(name: string): Value; parameter(name: string): Value },
   ) => Readonly<Record<string, Value>>,
+  registry: Registry = builtinOps,
 ): BuiltCase {
-  const b = createBuilder();
+  const b = createBuilder(registry);
   const inputs: Record<string, TensorData> = {};
   const parameters = new Map<string, TensorData>();
   const values = new Map<string, Value>();

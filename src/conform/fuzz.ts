@@ -3,6 +3,8 @@ import { emitWgsl } from "../backends/wgsl/index.ts";
 import { CompileError, compileError, InternalError } from "../ir/diagnostic.ts";
 import { evaluateExact } from "../ir/evaluate/index.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { NamedComposite, Registry } from "../ir/op.ts";
+import { registryWith } from "../ir/registry.ts";
 import type { TensorData } from "../ir/type.ts";
 import { createOrtSession } from "../runtime/node/ort.ts";
 import { deviceProfile } from "../runtime/node/webgpuSession.ts";
@@ -39,6 +41,8 @@ export interface FuzzOptions {
   readonly targets?: readonly FuzzTarget[];
   readonly seed?: number;
   readonly nodes?: number;
+  /** Of the user's own, drawn beside the ops of the table. */
+  readonly composites?: readonly NamedComposite[];
   readonly onGraph?: (done: number) => void;
 }
 
@@ -48,20 +52,22 @@ export async function fuzz({
   seed = 1,
   nodes,
   targets = fuzzTargets,
+  composites = [],
   onGraph,
 }: FuzzOptions): Promise<FuzzReport> {
   const refused: Record<string, number> = {};
   const failures: FuzzFailure[] = [];
+  const registry = registryWith(composites);
   let agreed = 0;
   for (let i = 0; i < count; i++) {
-    const { graph, inputs } = randomGraph(seed + i, nodes === undefined ? {} : { nodes });
-    const verdict = await judge(graph, inputs, targets);
+    const { graph, inputs } = randomGraph(seed + i, { composites, ...(nodes !== undefined && { nodes }) });
+    const verdict = await judge(graph, inputs, targets, registry);
     if (verdict.kind === "agreed") agreed++;
     else if (verdict.kind === "refused") refused[verdict.message] = (refused[verdict.message] ?? 0) + 1;
     else {
       const fails = async (candidate: Graph, given: Inputs) =>
-        (await judge(candidate, given, targets)).kind === "differs";
-      const small = await shrinkGraph(graph, fails, inputs);
+        (await judge(candidate, given, targets, registry)).kind === "differs";
+      const small = await shrinkGraph(graph, fails, inputs, registry);
       failures.push({ seed: seed + i, message: verdict.message, shrunk: small.text });
     }
     onGraph?.(i + 1);
@@ -74,12 +80,17 @@ interface Verdict {
   readonly message: string;
 }
 
-async function judge(graph: Graph, inputs: Inputs, targets: readonly FuzzTarget[]): Promise<Verdict> {
-  const wanted = evaluateExact(graph, inputs);
+async function judge(
+  graph: Graph,
+  inputs: Inputs,
+  targets: readonly FuzzTarget[],
+  registry: Registry,
+): Promise<Verdict> {
+  const wanted = evaluateExact(graph, inputs, { registry });
   let refused: Verdict | undefined;
   for (const target of targets)
     try {
-      const results = await (target === "onnx" ? runOnnx(graph, inputs) : runWebGpu(graph, inputs));
+      const results = await (target === "onnx" ? runOnnx : runWebGpu)(graph, inputs, registry);
       for (const { name } of graph.outputs) {
         const [got, want] = [results[name], wanted[name]];
         if (got === undefined || want === undefined)
@@ -96,16 +107,15 @@ async function judge(graph: Graph, inputs: Inputs, targets: readonly FuzzTarget[
   return refused ?? { kind: "agreed", message: "" };
 }
 
-async function runOnnx(graph: Graph, inputs: Inputs): Promise<Results> {
-  const artifact = emitOnnx({ graph, weights: new Map() }, { profile: "portable" });
+async function runOnnx(graph: Graph, inputs: Inputs, registry: Registry): Promise<Results> {
+  const artifact = emitOnnx({ graph, weights: new Map() }, { profile: "portable", registry });
   await using session = await createOrtSession(artifact, { provider: "cpu", threads: 1 });
   return await session.run(inputs);
 }
 
-async function runWebGpu(graph: Graph, inputs: Inputs): Promise<Results> {
+async function runWebGpu(graph: Graph, inputs: Inputs, registry: Registry): Promise<Results> {
   const judge = await judgeDevice();
-
-  const program = emitWgsl({ graph, weights: new Map() }, { device: deviceProfile(judge) });
+  const program = emitWgsl({ graph, weights: new Map() }, { device: deviceProfile(judge), registry });
   await using session = await createProgramSession(judge.device, program, new Map());
   return await session.run(inputs);
 }
@@ -118,6 +128,8 @@ export interface FuzzCommandOptions {
   readonly nodes?: string;
   readonly target?: readonly string[];
   readonly json?: boolean;
+  /** Of the project's. */
+  readonly composites?: readonly NamedComposite[];
 }
 
 /** `tamis fuzz --count N`: gives the exit status. */
@@ -130,6 +142,7 @@ export async function fuzzCommand(options: FuzzCommandOptions): Promise<number> 
   };
   const report = await fuzz({
     count: number(options.count, "count"),
+    ...(options.composites && { composites: options.composites }),
     ...(options.seed !== undefined && { seed: number(options.seed, "seed") }),
     ...(options.nodes !== undefined && { nodes: number(options.nodes, "nodes") }),
     ...(options.target !== undefined &&

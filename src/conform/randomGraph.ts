@@ -3,10 +3,12 @@ import { type Builder, createBuilder } from "../ir/builder.ts";
 import { CompileError, OpError } from "../ir/diagnostic.ts";
 import { applyOp } from "../ir/evaluate/index.ts";
 import { type Graph, isSource, usesOf, type Value } from "../ir/graph.ts";
-import type { AnyOp, NumberTensor } from "../ir/op.ts";
-import { builtinOps, type OpName } from "../ir/ops/index.ts";
+import type { AnyOp, NamedComposite, NumberTensor, Registry } from "../ir/op.ts";
+import type { OpName } from "../ir/ops/index.ts";
+import { registryWith } from "../ir/registry.ts";
 import { type DType, elementsOf, isFloat, type TensorData, tensorData } from "../ir/type.ts";
 import { Draw, type Operand } from "./draw.ts";
+import { ownProposal } from "./ownProposal.ts";
 import { type Proposal, proposals, type Row } from "./proposals.ts";
 import { tolerance } from "./tolerance.ts";
 
@@ -17,6 +19,8 @@ export interface RandomGraphOptions {
   readonly nodes?: number;
   /** Which ops are drawn from; all unless said otherwise. */
   readonly ops?: readonly OpName[];
+  /** Of the user's own, which take turns with those. */
+  readonly composites?: readonly NamedComposite[];
   /** What new sources hold; f32, i32 and bool unless said otherwise, which every target computes. */
   readonly dtypes?: readonly DType[];
 }
@@ -62,17 +66,20 @@ const roundingUnit = {
  * conditioned, every discrete one clear of ties that rounding could decide, so that all judges must agree on it.
  */
 export function randomGraph(seed: number, options: RandomGraphOptions = {}): RandomGraph {
+  const { composites = [] } = options;
+  const registry = registryWith(composites);
   const names = options.ops ?? (Object.keys(proposals) as OpName[]);
-  const b = createBuilder();
+  const own = composites.map((composite) => [composite.name, ownProposal(composite)] as const);
+  const b = createBuilder(registry);
   const known: Operand[] = [];
   const inputs: Record<string, TensorData> = {};
   const draw = new Draw(seed, known, options.dtypes ?? usualDTypes);
   const wanted = options.nodes ?? usualNodes;
   for (let made = 0, tries = 0; made < wanted && tries < wanted * attempts; tries++) {
-    const name = draw.pick(names);
+    const [name, row] = own.length > 0 && draw.chance(ownShare) ? draw.pick(own) : tableRow(draw.pick(names));
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const proposal = (proposals[name] as Row).propose(draw);
-      const results = applied(name, proposal, draw);
+      const proposal = row.propose(draw);
+      const results = applied(name, proposal, draw, registry);
       if (results === undefined) continue;
       const operands = proposal.operands.map((operand) => keep(b, operand, draw, known, inputs));
       const values = b.make(name, operands, proposal.attrs as Readonly<Record<string, unknown>>);
@@ -84,6 +91,9 @@ export function randomGraph(seed: number, options: RandomGraphOptions = {}): Ran
   const graph = b.finish(`random${seed}`, leaves(b, known));
   return { graph, inputs };
 }
+
+const tableRow = (name: OpName): readonly [string, Row] => [name, proposals[name]];
+const ownShare = 0.4; // of the ops drawn, where there are composites of the user's
 
 /** The results that nothing reads, as outputs. */
 function leaves(b: Builder, known: readonly Operand[]): Readonly<Record<string, Value>> {
@@ -108,8 +118,13 @@ function keep(b: Builder, operand: Operand, draw: Draw, known: Operand[], inputs
 }
 
 /** The results of a proposal with their shadows, or undefined where it is not well typed or not well conditioned. */
-function applied(name: OpName, { operands, attrs: given }: Proposal, draw: Draw): readonly Operand[] | undefined {
-  const op = builtinOps.get(name) as AnyOp;
+function applied(
+  name: string,
+  { operands, attrs: given }: Proposal,
+  draw: Draw,
+  registry: Registry,
+): readonly Operand[] | undefined {
+  const op = registry.get(name) as AnyOp;
   try {
     const attrs = completeAttrs(name, op, (given ?? {}) as Readonly<Record<string, unknown>>);
     const types = op.infer(
@@ -118,14 +133,14 @@ function applied(name: OpName, { operands, attrs: given }: Proposal, draw: Draw)
     );
     if (types.some(({ shape }) => !(elementsOf(shape) > 0 && elementsOf(shape) <= largestResult))) return undefined;
     const inputs = operands.map((o) => o.exact);
-    const exact = applyOp(name, builtinOps, inputs, attrs);
+    const exact = applyOp(name, registry, inputs, attrs);
     if (!exact.every(isModerate)) return undefined;
     const before = isExact(name) ? [] : inputs.map((tensor) => wobble(tensor, draw));
     const within: Shares[][] = [];
     const shadows = ([1, -1] as const).map((sign, side) => {
       const noisy = operands.map((o, i) => moved(o.shadows[side] as NumberTensor, before[i], sign));
       let at = 0;
-      return applyOp(name, builtinOps, noisy, attrs, (op, results) => {
+      return applyOp(name, registry, noisy, attrs, (op, results) => {
         if (isExact(op)) return results;
         const shares = (within[at] ??= results.map((tensor) => wobble(tensor, draw)));
         at++;
@@ -143,7 +158,7 @@ function applied(name: OpName, { operands, attrs: given }: Proposal, draw: Draw)
   }
 }
 
-const isExact = (name: string): boolean => (proposals[name as OpName] as Row).exact === true;
+const isExact = (name: string): boolean => (proposals as Readonly<Record<string, Row>>)[name]?.exact === true;
 
 /** By what share each element of a tensor moves, never by next to nothing; undefined where nothing rounds. */
 type Shares = Float64Array | undefined;

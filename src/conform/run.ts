@@ -5,6 +5,8 @@ import { emitWgsl } from "../backends/wgsl/index.ts";
 import { CompileError, compileError, didYouMean } from "../ir/diagnostic.ts";
 import { evaluateExact } from "../ir/evaluate/index.ts";
 import { type Graph, sourceName, type Value, type WeightSource } from "../ir/graph.ts";
+import type { NamedComposite, Registry } from "../ir/op.ts";
+import { registryWith } from "../ir/registry.ts";
 import { type TensorData, tensorData, toNumbers } from "../ir/type.ts";
 import { differentiate } from "../passes/differentiate.ts";
 import { runPasses } from "../passes/pass.ts";
@@ -14,6 +16,7 @@ import { deviceProfile } from "../runtime/node/webgpuSession.ts";
 import { createProgramSession } from "../runtime/webgpu/program.ts";
 import { type BuiltCase, type Component, Settings, type VectorCase } from "./component.ts";
 import { attentionComponents } from "./components/attention.ts";
+import { ownComponent } from "./components/ownComposite.ts";
 import { tomeComponents } from "./components/tome.ts";
 import { judgeDevice } from "./judgeDevice.ts";
 import { type Comparable, compareTensors, type Judged, tolerance } from "./tolerance.ts";
@@ -49,6 +52,8 @@ export interface ConformOptions {
   readonly targets?: readonly Target[];
   /** Leave out gradients. */
   readonly outputsOnly?: boolean;
+  /** Of the user's own: each is the component of its name. */
+  readonly composites?: readonly NamedComposite[];
   readonly onRow?: (row: ConformRow) => void;
 }
 
@@ -129,13 +134,15 @@ async function runCase(vector: VectorCase, options: ConformOptions): Promise<rea
     return { file, component, target, status: "failed", maxAbs: 0, maxRel: 0, worstTensor: "", reason: "", ...rest };
   };
   const wanted = options.targets ?? targets;
-  const build = components[vector.component];
+  const registry = registryWith(options.composites ?? []);
+  const own = options.composites?.find(({ name }) => name === vector.component);
+  const build = own === undefined ? components[vector.component] : ownComponent(own, registry);
   if (build === undefined)
     return wanted.map((target) => row(target, { reason: `component ${vector.component || "(none)"} is not built` }));
   let built: BuiltCase;
   try {
     built = build(vector);
-    if (options.outputsOnly !== true) built = withGradients(built, vector);
+    if (options.outputsOnly !== true) built = withGradients(built, vector, registry);
   } catch (error) {
     return wanted.map((target) => row(target, { reason: messageOf(error) }));
   }
@@ -147,7 +154,7 @@ async function runCase(vector: VectorCase, options: ConformOptions): Promise<rea
     );
   for (const target of wanted) {
     try {
-      const results = await runners[target](built);
+      const results = await runners[target](built, registry);
       rows.push(
         row(
           target,
@@ -165,7 +172,7 @@ async function runCase(vector: VectorCase, options: ConformOptions): Promise<rea
 }
 
 /** The case with an output `grad.NAME` for every gradient of the file, and its cotangents as inputs. */
-function withGradients(built: BuiltCase, { tensors }: VectorCase): BuiltCase {
+function withGradients(built: BuiltCase, { tensors }: VectorCase, registry: Registry): BuiltCase {
   const named = (prefix: string) =>
     [...tensors.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
   const wrt = named("grad.");
@@ -174,7 +181,7 @@ function withGradients(built: BuiltCase, { tensors }: VectorCase): BuiltCase {
   const cotangents = weighed.length > 0;
   // Without cotangents the gradients are those of the file's loss.
   const pass = differentiate({ of: cotangents ? weighed : ["loss"], wrt, cotangents });
-  const { graph } = runPasses({ graph: built.graph, weights: new Map() }, [pass]).model;
+  const { graph } = runPasses({ graph: built.graph, weights: new Map() }, [pass], { registry }).model;
   const seeds = weighed.map((name): [string, TensorData] => [`cot.${name}`, seedFor(graph, name, tensors)]);
   return { ...built, graph, inputs: { ...built.inputs, ...Object.fromEntries(seeds) } };
 }
@@ -195,26 +202,26 @@ const messageOf = (error: unknown): string =>
 
 type Results = Readonly<Record<string, Comparable>>;
 
-function runReference({ graph, inputs, parameters }: BuiltCase): Results {
-  return evaluateExact(graph, inputs, { parameters });
+function runReference({ graph, inputs, parameters }: BuiltCase, registry: Registry): Results {
+  return evaluateExact(graph, inputs, { parameters, registry });
 }
 
-async function runOnnx({ graph, inputs, parameters }: BuiltCase): Promise<Results> {
+async function runOnnx({ graph, inputs, parameters }: BuiltCase, registry: Registry): Promise<Results> {
   const weights = new Map<string, WeightSource>();
   for (const [name, data] of parameters) weights.set(name, sourceOf(name, data));
-  const artifact = emitOnnx({ graph, weights }, { profile: "portable" });
+  const artifact = emitOnnx({ graph, weights }, { profile: "portable", registry });
   await using session = await createOrtSession(artifact, { provider: "cpu" });
   return await session.run(inputs);
 }
 
-async function runWebGpu({ graph, inputs, parameters }: BuiltCase): Promise<Results> {
+async function runWebGpu({ graph, inputs, parameters }: BuiltCase, registry: Registry): Promise<Results> {
   const judge = await judgeDevice();
-  const program = emitWgsl({ graph, weights: new Map() }, { device: deviceProfile(judge) });
+  const program = emitWgsl({ graph, weights: new Map() }, { device: deviceProfile(judge), registry });
   await using session = await createProgramSession(judge.device, program, parameters);
   return await session.run(inputs);
 }
 
-const runners: Readonly<Record<Target, (built: BuiltCase) => Results | Promise<Results>>> = {
+const runners: Readonly<Record<Target, (built: BuiltCase, registry: Registry) => Results | Promise<Results>>> = {
   reference: runReference,
   onnx: runOnnx,
   webgpu: runWebGpu,

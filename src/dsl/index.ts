@@ -1,5 +1,6 @@
 export { compileError } from "../ir/diagnostic.ts";
 export { assume, keepsShape } from "./assume.ts";
+export { type CompositeDeclaration, composite, isComposite, type OwnComposite } from "./composite.ts";
 export * from "./elementwise.ts";
 export {
   defineModel,
@@ -8,8 +9,10 @@ export {
   type Options,
   type OptionValue,
   type PictureInput,
+  type Traced,
   type TraceOptions,
   traceModel,
+  traceWithOps,
 } from "./model.ts";
 export * as nn from "./nn/index.ts";
 export * from "./products.ts";

@@ -77,7 +77,17 @@ export interface TraceOptions {
 }
 
 /** Runs a model's build function once and gives its graph. */
-export function traceModel(model: ModelDefinition, options: TraceOptions = {}): Graph {
+export const traceModel = (model: ModelDefinition, options: TraceOptions = {}): Graph =>
+  traceWithOps(model, options).graph;
+
+export interface Traced {
+  readonly graph: Graph;
+  /** The given one and the composites that the model called. */
+  readonly registry: Registry;
+}
+
+/** As `traceModel`, with the registry that knows every op of the graph: what passes, printers and targets need. */
+export function traceWithOps(model: ModelDefinition, options: TraceOptions = {}): Traced {
   const settings = { ...model.options, ...checkedOptions(model, options.set ?? {}) };
   const { registry, root } = options;
   return withTrace({ ...(registry && { registry }), ...(root !== undefined && { root }) }, (b) => {
@@ -95,10 +105,8 @@ export function traceModel(model: ModelDefinition, options: TraceOptions = {}): 
         `the build function of ${model.name} must return its outputs by name, such as { logits }`,
         { loc: placeOf(model, root) },
       );
-    return b.finish(
-      model.name,
-      named.map(([name, tensor]) => ({ name, value: (tensor as Tensor).value })),
-    );
+    const results = named.map(([name, tensor]) => ({ name, value: (tensor as Tensor).value }));
+    return { graph: b.finish(model.name, results), registry: b.registry };
   });
 }
 

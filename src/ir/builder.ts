@@ -3,6 +3,7 @@ import {
   CompileError,
   compileError,
   diagnostic,
+  didYouMean,
   formatLoc,
   InternalError,
   type Loc,
@@ -159,7 +160,11 @@ class GraphBuilder implements BuilderCore {
 
   make(name: string, operands: readonly Value[], given: Readonly<Record<string, unknown>> = {}): readonly Value[] {
     const op = this.registry.get(name);
-    if (op === undefined) throw compileError("unknown-op", `there is no op named ${name}`, { loc: this.loc });
+    if (op === undefined)
+      throw compileError("unknown-op", `there is no op named ${name}`, {
+        loc: this.loc,
+        help: didYouMean(name, this.registry.keys()) ?? ownOpsHelp,
+      });
     try {
       const attrs = completeAttrs(name, op, given);
       let key = name;
@@ -255,6 +260,9 @@ class GraphBuilder implements BuilderCore {
   }
 }
 
+/** What helps where a name is near no op's. */
+export const ownOpsHelp = "an op of your own is one of the composites that tamis.config.ts lists";
+
 /** Says what a value is and, where that is known, at its place. */
 function origin(what: string, { type, producer }: Value): Note {
   const loc = producer.locs[0] ?? unknownLoc;
@@ -313,9 +321,4 @@ const manyResults: ReadonlySet<string> = new Set<keyof Ops>(["sort", "topK", "at
 
 export function createBuilder(registry: Registry = builtinOps): Builder {
   return new GraphBuilder(registry) as unknown as Builder;
-}
-
-/** Registry of the built-in ops and further composites by name. */
-export function registryWith(composites: Iterable<readonly [string, AnyOp]>): Registry {
-  return new Map([...builtinOps, ...composites]);
 }

@@ -1,4 +1,5 @@
 import type { Builder } from "./builder.ts";
+import type { Loc } from "./diagnostic.ts";
 import type { Attr, Value } from "./graph.ts";
 import type { Dim, DType, TensorType } from "./type.ts";
 import type { Vjp } from "./vjp.ts";
@@ -208,8 +209,10 @@ export interface IntScalar<I> {
 /** Reads ops by name: the built-in table plus composites from outside the tree. */
 export type Registry = ReadonlyMap<string, AnyOp>;
 
-/** Declares a composite from outside the op table; `name` is its word in IR text. */
-export interface NamedComposite<O extends Operands = Operands, A extends object = object, R = Value> {
+/** A composite from outside the op table; `name` is its word in IR text. */
+export interface NamedComposite {
   readonly name: string;
-  readonly op: Composite<O, A, R>;
+  readonly op: CompositeOf<any, any, any, any>;
+  /** Where it is declared, if that is known. */
+  readonly loc?: Loc;
 }

@@ -1,4 +1,4 @@
-import { type Builder, createBuilder } from "./builder.ts";
+import { type Builder, createBuilder, ownOpsHelp } from "./builder.ts";
 import { CompileError, compileError, didYouMean, type Loc, OpError, unknownLoc } from "./diagnostic.ts";
 import { parseDim } from "./dim.ts";
 import type { Attr, Graph, Output, Value } from "./graph.ts";
@@ -171,7 +171,7 @@ class Parser {
     if (!this.#registry.has(op))
       throw compileError("unknown-op", `there is no op named ${op.slice(0, 60)}`, {
         loc: this.#loc(at),
-        help: didYouMean(op, this.#registry.keys()),
+        help: didYouMean(op, this.#registry.keys()) ?? ownOpsHelp,
       });
     return () => this.#b.make(op, operands, attrs);
   }

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll } from "vitest";
 import { main } from "../../src/cli/main.ts";
@@ -125,3 +125,27 @@ export const broken = { ...about, name: "broken", run() { throw new TypeError("o
 `,
   "typo.ir": "graph @g(%x: f32[2]) {\n  %0 = relw(%x) : f32[2]\n  return y: %0\n}\n",
 };
+
+/** Several command lines one after the other in one process of the given `dist/cli/main.js`, each in its folder. */
+export async function tamisInTurn(
+  main: string,
+  commands: readonly { readonly folder: string; readonly args: readonly string[] }[],
+): Promise<readonly Ended[]> {
+  const program = `
+    process.setSourceMapsEnabled(true);
+    const { main } = await import(${JSON.stringify(main)});
+    const ended = [];
+    for (const { folder, args } of ${JSON.stringify(commands)}) {
+      process.chdir(folder);
+      const written = { stdout: "", stderr: "" };
+      const saved = ["stdout", "stderr"].map((name) => [name, process[name].write]);
+      for (const [name] of saved) process[name].write = (text) => { written[name] += text; return true; };
+      const status = await main(args);
+      for (const [name, write] of saved) process[name].write = write;
+      ended.push({ status, ...written });
+    }
+    process.stdout.write(JSON.stringify(ended));`;
+  const { stdout, stderr } = await tamis(dirname(main), ["--eval", program], "--input-type=module");
+  if (stderr !== "") throw new Error(stderr);
+  return JSON.parse(stdout) as readonly Ended[];
+}

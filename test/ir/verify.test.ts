@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { createBuilder, registryWith } from "../../src/ir/builder.ts";
+import { createBuilder } from "../../src/ir/builder.ts";
 import { InternalError } from "../../src/ir/diagnostic.ts";
 import type { Graph, Node, Value } from "../../src/ir/graph.ts";
 import type { Composite } from "../../src/ir/op.ts";
 import { parseGraph } from "../../src/ir/parse.ts";
+import { registryWith } from "../../src/ir/registry.ts";
 import { verifyGraph } from "../../src/ir/verify.ts";
 
 const chain = parseGraph(`graph @chain(%x: f32[2,n]) {

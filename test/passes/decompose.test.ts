@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { registryWith } from "../../src/ir/builder.ts";
 import { InternalError } from "../../src/ir/diagnostic.ts";
 import { evaluateExact } from "../../src/ir/evaluate/index.ts";
 import type { Value } from "../../src/ir/graph.ts";
@@ -7,6 +6,7 @@ import type { Composite } from "../../src/ir/op.ts";
 import { builtinOps } from "../../src/ir/ops/index.ts";
 import { parseGraph } from "../../src/ir/parse.ts";
 import { printGraph } from "../../src/ir/print.ts";
+import { registryWith } from "../../src/ir/registry.ts";
 import { tensorData } from "../../src/ir/type.ts";
 import { decompose } from "../../src/passes/decompose.ts";
 import { runPasses } from "../../src/passes/pass.ts";

@@ -31,12 +31,12 @@ import {
   traceModel,
   transpose,
 } from "../../src/dsl/index.ts";
-import { registryWith } from "../../src/ir/builder.ts";
 import { fileLoc, type Loc } from "../../src/ir/diagnostic.ts";
 import type { Value } from "../../src/ir/graph.ts";
 import type { Composite } from "../../src/ir/op.ts";
 import { builtinOps } from "../../src/ir/ops/index.ts";
 import { printGraph } from "../../src/ir/print.ts";
+import { registryWith } from "../../src/ir/registry.ts";
 import { llama } from "../../src/models/index.ts";
 import { decompose } from "../../src/passes/decompose.ts";
 import { findBlocks } from "../../src/passes/mergeTokens/blocks.ts";

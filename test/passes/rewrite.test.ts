@@ -1,10 +1,11 @@
 import { describe, expect, expectTypeOf, test } from "vitest";
-import { createBuilder, registryWith } from "../../src/ir/builder.ts";
+import { createBuilder } from "../../src/ir/builder.ts";
 import { InternalError } from "../../src/ir/diagnostic.ts";
 import type { Graph, Value } from "../../src/ir/graph.ts";
 import type { Composite } from "../../src/ir/op.ts";
 import { parseGraph } from "../../src/ir/parse.ts";
 import { printGraph } from "../../src/ir/print.ts";
+import { registryWith } from "../../src/ir/registry.ts";
 import type { TensorType } from "../../src/ir/type.ts";
 import { foldQueryScale } from "../../src/passes/foldQueryScale.ts";
 import { type Pass, type PassReport, runPasses } from "../../src/passes/pass.ts";
