@@ -14,7 +14,7 @@ import * as tokens from "../src/ir/ops/tokens.ts";
 import * as window from "../src/ir/ops/window.ts";
 import type { OptionSpec, PassEntry, PassOptionValue } from "../src/passes/index.ts";
 import { passes } from "../src/passes/index.ts";
-import type { Contract } from "../src/passes/pass.ts";
+import { allTraits, type Contract, graphTraits, type Pass } from "../src/passes/pass.ts";
 
 /** Title of each family of ops; a family is a file of src/ir/ops. */
 const families: readonly (readonly [title: string, ops: Readonly<Record<string, unknown>>])[] = [
@@ -102,6 +102,15 @@ Passes that \`--pass NAME:option=value,...\` can name; they run in the order giv
 
 ${promised.join("\n")}
 
+A pass may require what every graph has from the start and another pass does not preserve:
+
+${Object.entries(graphTraits)
+  .map(([trait, meaning]) => `- \`${trait}\`: ${meaning}`)
+  .join("\n")}
+
+Behind a pass that changed the graph and did not preserve it, it is refused ([pass-order](errors.md#pass-order)).
+[passes-pairs.md](passes-pairs.md) shows what comes of every two passes.
+
 The example of a pass is its first test: the graph before, run through the pass with the options stated, gives the
 graph after, and both are verified.
 
@@ -111,7 +120,8 @@ ${[...passes.values()].map(passPart).join("\n\n")}
 
 function passPart(entry: PassEntry): string {
   const { name, summary, contract, source, options, others, exampleOptions } = entry;
-  const { before, after } = entry.make(exampleOptions).example;
+  const pass = entry.make(exampleOptions);
+  const { before, after } = pass.example;
   const rows = Object.entries(options).map(([key, spec]) => [`\`${key}\``, ...optionCells(spec)]);
   if (others !== undefined) rows.push(["any other name", ...optionCells({ ...others, optional: true })]);
   const given = Object.entries(exampleOptions).map(([key, value]) => `${key}=${optionText(value)}`);
@@ -120,6 +130,8 @@ function passPart(entry: PassEntry): string {
 
 ${summary.slice(0, 1).toUpperCase()}${summary.slice(1)}. Contract: **${contract}**.${source === undefined ? "" : ` Source: ${source}.`}
 ${rows.length === 0 ? "" : `\n${table(["option", "kind", "default", "meaning"], rows)}\n`}
+${traitsText(pass)}
+
 Before:
 
 \`\`\`
@@ -131,6 +143,12 @@ After \`--pass ${spec}\`:
 \`\`\`
 ${after.trim()}
 \`\`\``;
+}
+
+function traitsText({ requires = [], preserves = allTraits }: Pass): string {
+  const lost = allTraits.filter((trait) => !preserves.includes(trait));
+  const listed = (traits: readonly string[]): string => traits.map((trait) => `\`${trait}\``).join(", ");
+  return `Requires: ${listed(requires) || "nothing"}. Preserves: everything${lost.length === 0 ? "" : ` but ${listed(lost)}`}.`;
 }
 
 function optionCells({ kind, default: standard, optional, choices, doc }: OptionSpec): readonly string[] {

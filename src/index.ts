@@ -160,8 +160,11 @@ export {
 export { type MergeTokensOptions, mergeTokens } from "./passes/mergeTokens/mergeTokens.ts";
 export { parseReduction, type Reduction, reductionSchedule } from "./passes/mergeTokens/schedule.ts";
 export {
+  allTraits,
   type Contract,
   type Firing,
+  type GraphTrait,
+  graphTraits,
   type Pass,
   type PassContext,
   type PassOptions,

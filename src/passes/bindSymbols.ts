@@ -3,7 +3,7 @@ import { substituteDim, symbolsOf } from "../ir/dim.ts";
 import { type Attr, type Attrs, type Graph, isSource, type Node, sourceName, type Value } from "../ir/graph.ts";
 import type { AttrSpec, Registry } from "../ir/op.ts";
 import { type Dim, formatType, type TensorType } from "../ir/type.ts";
-import type { Pass } from "./pass.ts";
+import { allTraits, type Pass } from "./pass.ts";
 import { copyNode, rebuildGraph } from "./rebuild.ts";
 
 /**
@@ -16,6 +16,8 @@ export function bindSymbols(sizes: Readonly<Record<string, number>>): Pass {
     name: "bindSymbols",
     summary: "sizes in place of symbolic dimensions",
     contract: "constructs",
+    requires: [],
+    preserves: allTraits,
     example: {
       before: `
 graph @classify(%features: f32[batch,4], %weight: f32[4,3], %bias: f32[3]) {

@@ -1,7 +1,7 @@
 import { InternalError } from "../ir/diagnostic.ts";
 import { expandComposite } from "../ir/expand.ts";
 import type { Graph, Node } from "../ir/graph.ts";
-import type { Pass, PassContext } from "./pass.ts";
+import { allTraits, type Pass, type PassContext } from "./pass.ts";
 import { rebuildGraph } from "./rebuild.ts";
 
 const mostRounds = 16; // composites of composites; deeper means that one expands into itself
@@ -12,6 +12,8 @@ export function decompose(keep: ReadonlySet<string> = new Set()): Pass {
     name: "decompose",
     summary: "composites written out as the ops that define them",
     contract: "reassociates",
+    requires: [],
+    preserves: allTraits.filter((trait) => trait !== "wholeAttention" || keep.has("attention")),
     example: expansionExample,
     run: (graph, context) => expandWhere(graph, context, "decompose", (node) => !keep.has(node.op)),
   };

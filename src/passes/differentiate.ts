@@ -28,6 +28,8 @@ export function differentiate({ of, wrt, cotangents = false }: DifferentiateOpti
     summary: "gradients of outputs with respect to parameters and inputs",
     source: "reverse-mode automatic differentiation",
     contract: "constructs",
+    requires: [],
+    preserves: ["separateTokens"],
     example: {
       before: `
 graph @line(%x: f32[4]) {

@@ -15,7 +15,7 @@ import {
 import type { AttrSpec, Form, NumberTensor, Registry } from "../ir/op.ts";
 import { bytesOf, elementsOf, formatType, type TensorType, toNumbers } from "../ir/type.ts";
 import { foldedWeight } from "./foldedWeight.ts";
-import type { Pass, PassContext } from "./pass.ts";
+import { allTraits, type Pass, type PassContext } from "./pass.ts";
 import { uniformNumber } from "./patterns.ts";
 import { copyNode, rebuildGraph } from "./rebuild.ts";
 import { rounded } from "./rounded.ts";
@@ -36,6 +36,8 @@ export function foldConstants({ views = false }: FoldOptions = {}): Pass {
     name: "foldConstants",
     summary: "arithmetic on constants and weights done ahead of time",
     contract: "exact",
+    requires: [],
+    preserves: allTraits,
     example: {
       before: `
 graph @shift(%x: f32[2,3]) {

@@ -1,3 +1,4 @@
+import { allTraits } from "./pass.ts";
 import { any, pat, rewritePass, rule } from "./rewrite.ts";
 
 /** Scales the query [tokens, channels] instead of the scores [tokens, tokens]: fewer products when channels < tokens. */
@@ -5,6 +6,8 @@ export const foldQueryScale = rewritePass({
   name: "foldQueryScale",
   summary: "scale the query instead of the scores",
   contract: "reassociates",
+  requires: [],
+  preserves: allTraits,
   example: {
     before: `
 graph @scores(%q: f32[197,64], %kt: f32[64,197], %scale: f32[]) {

@@ -1,4 +1,4 @@
-import { CompileError, type Diagnostic, diagnostic, type Loc } from "../ir/diagnostic.ts";
+import { CompileError, compileError, type Diagnostic, diagnostic, type Loc } from "../ir/diagnostic.ts";
 import type { Graph, Model, Node, WeightSource } from "../ir/graph.ts";
 import type { Registry } from "../ir/op.ts";
 import { builtinOps } from "../ir/ops/index.ts";
@@ -10,11 +10,24 @@ import { verifyGraph } from "../ir/verify.ts";
  */
 export type Contract = "exact" | "reassociates" | "approximate" | "constructs";
 
+/** What a graph has from the start, and some passes need while others take it away. */
+export const graphTraits = {
+  wholeAttention: "attention that is not written out",
+  separateTokens: "tokens that each stand for one patch or word",
+  forwardOnly: "no gradients among the outputs",
+} as const;
+export type GraphTrait = keyof typeof graphTraits;
+export const allTraits = Object.keys(graphTraits) as readonly GraphTrait[];
+
 export interface Pass {
   readonly name: string;
   readonly summary: string;
   readonly source?: string;
   readonly contract: Contract;
+  /** Nothing where it is not said. */
+  readonly requires?: readonly GraphTrait[];
+  /** Everything where it is not said. */
+  readonly preserves?: readonly GraphTrait[];
   /** IR text before and after; a test runs it. */
   readonly example: { readonly before: string; readonly after: string };
   run(graph: Graph, context: PassContext): Graph;
@@ -60,7 +73,10 @@ export interface PassOptions {
   readonly after?: (report: PassReport) => void;
 }
 
-/** Runs passes in order, verifying the graph before the first and after each. */
+/**
+ * Runs passes in order, verifying the graph before the first and after each. Fails with `pass-order` where one requires
+ * what an earlier one, when it changed the graph, did not preserve.
+ */
 export function runPasses(
   model: Model,
   passes: readonly Pass[],
@@ -72,7 +88,9 @@ export function runPasses(
   let weights = model.weights;
   if (verify) verifyGraph(graph, { registry, by: "before the first pass" });
   const reports: PassReport[] = [];
+  const lost = new Map<GraphTrait, Pass>(); // and to which pass
   for (const pass of passes) {
+    refuseOrder(pass, lost);
     const firings: Firing[] = [];
     const notes: Diagnostic[] = [];
     const added = new Map<string, WeightSource>();
@@ -90,6 +108,8 @@ export function runPasses(
     const timeMs = performance.now() - start;
     if (verify && after !== before)
       verifyGraph(after, { registry, by: pass.name, before: pass.contract === "constructs" ? undefined : before });
+    if (after !== before)
+      for (const trait of allTraits) if (pass.preserves?.includes(trait) === false) lost.set(trait, pass);
     if (added.size > 0) weights = new Map([...weights, ...added]);
     graph = after;
     const report: PassReport = {
@@ -109,6 +129,16 @@ export function runPasses(
     options.after?.(report);
   }
   return { model: { graph, weights }, reports };
+}
+
+function refuseOrder({ name, requires = [], preserves = allTraits }: Pass, lost: ReadonlyMap<GraphTrait, Pass>): void {
+  const trait = requires.find((required) => lost.has(required));
+  const earlier = trait === undefined ? undefined : lost.get(trait);
+  if (trait === undefined || earlier === undefined) return;
+  const swapped = (earlier.requires ?? []).every((required) => preserves.includes(required));
+  throw compileError("pass-order", `${name} wants ${graphTraits[trait]}, but ${earlier.name} runs before it`, {
+    help: earlier.name === name ? `run ${name} once` : swapped ? `put ${name} before ${earlier.name}` : undefined,
+  });
 }
 
 /** A pass met a graph it cannot serve: the reasons, each at the user's line. */

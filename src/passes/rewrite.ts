@@ -56,6 +56,8 @@ export interface RewritePassDeclaration {
   readonly summary: string;
   readonly contract: Contract;
   readonly source?: string;
+  readonly requires?: NonNullable<Pass["requires"]>;
+  readonly preserves?: NonNullable<Pass["preserves"]>;
   readonly example: Pass["example"];
   /** Most specific first: the first rule that matches a node and does not decline it fires. */
   readonly rules: readonly Rule[];

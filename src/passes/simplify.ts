@@ -1,6 +1,7 @@
 import type { Builder } from "../ir/builder.ts";
 import type { Value } from "../ir/graph.ts";
 import { type DType, dtypes, isFloat, isInteger } from "../ir/type.ts";
+import { allTraits } from "./pass.ts";
 import { any, type NodePattern, pat, type Rule, rewritePass, rule, uniform } from "./rewrite.ts";
 import { viewRules } from "./viewRules.ts";
 
@@ -13,6 +14,8 @@ export const simplify = rewritePass({
   name: "simplify",
   summary: "identities, double negations and views of views taken out",
   contract: "exact",
+  requires: [],
+  preserves: allTraits,
   example: {
     before: `
 graph @scale(%x: f32[2,3]) {

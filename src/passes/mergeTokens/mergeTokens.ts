@@ -3,7 +3,7 @@ import { isStatic } from "../../ir/dim.ts";
 import type { Graph, Output, Value } from "../../ir/graph.ts";
 import { largestMerge } from "../../ir/ops/tokens.ts";
 import { type Dim, dtypes, formatType } from "../../ir/type.ts";
-import { type Pass, type PassContext, patternNotFound } from "../pass.ts";
+import { allTraits, type Pass, type PassContext, patternNotFound } from "../pass.ts";
 import { copyNode, madeBy, type Rebuild, rebuildGraph } from "../rebuild.ts";
 import { type Block, dependsOnInput, findBlocks, leadingTokens } from "./blocks.ts";
 import { mergeExample } from "./example.ts";
@@ -33,6 +33,8 @@ export function mergeTokens(options: MergeTokensOptions): Pass {
     summary: "the r most similar token pairs of every pre-norm block become one (ToMe)",
     source: "Token Merging: Your ViT But Faster (ICLR 2023), section 3",
     contract: track ? "constructs" : "approximate",
+    requires: allTraits,
+    preserves: allTraits.filter((trait) => trait !== "separateTokens"),
     example: mergeExample,
     run(graph, context) {
       const found = findBlocks(graph, context.registry);
