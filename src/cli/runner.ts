@@ -1,4 +1,5 @@
-import { allocate, type DType, type OnnxArtifact, type TensorType, type WgslArtifact } from "../index.ts";
+import { allocate, type DType, type OnnxArtifact, type WgslArtifact } from "../index.ts";
+import { runSignature, type Typed, valueTypes } from "./runnerTypes.ts";
 import { version } from "./version.ts";
 
 /** The JavaScript array and the ONNX Runtime name of a dtype that can cross a model's border. */
@@ -18,35 +19,64 @@ const borderTypes: Partial<Record<DType, { readonly array: string; readonly ort:
 };
 
 type Files = readonly (readonly [name: string, contents: string])[];
-type Typed = TensorType & { readonly name: string };
 
-/** A module beside model.onnx that runs it: `NAME.js`, its types, and the package.json that makes it an ES module. */
+/** A module beside model.onnx that runs it: `NAME.js`, its types, and the package.json that makes it a package. */
 export function onnxRunner({ inputs, outputs }: OnnxArtifact, modelName: string): Files {
   if ([...inputs, ...outputs].some(({ type }) => borderTypes[type.dtype] === undefined)) return [];
   const typed = ({ name, type }: OnnxArtifact["inputs"][number]): Typed => ({ name, ...type });
   const [given, made] = [inputs.map(typed), outputs.map(typed)];
   const arrayOf = (dtype: DType): string => borderTypes[dtype]?.array as string;
-  return moduleFiles(modelName, onnxSource(given), `${valueTypes(given, made, arrayOf)}\n${onnxFunctions}`);
+  const name = moduleName(modelName);
+  const types = `${header}${valueTypes(given, made, arrayOf)}
+${onnxLoad}
+${runComment}
+export declare function ${runSignature(given)}
+`;
+  return [
+    [`${name}.js`, onnxSource(given)],
+    [`${name}.d.ts`, types],
+    packageOf(name, { types: `./${name}.d.ts`, default: `./${name}.js` }),
+  ];
 }
 
-/** A module beside plan.json that runs it in a browser, in the same form. */
+/** Modules beside plan.json that run it in a browser, `NAME.js`, and in Node, `NAME.node.js`, in the same form. */
 export function webGpuRunner({ program: { inputs, outputs } }: WgslArtifact, modelName: string): Files {
   const arrayOf = (dtype: DType): string => allocate(dtype, 0).constructor.name;
-  return moduleFiles(
-    modelName,
-    webGpuSource,
-    `${webGpuImports}${valueTypes(inputs, outputs, arrayOf)}\n${webGpuFunctions}`,
-  );
+  const name = moduleName(modelName);
+  const types = `${header}import type { BrowserModel, LoadOptions } from "tamis/browser";
+${valueTypes(inputs, outputs, arrayOf)}
+export interface Model extends Omit<BrowserModel, "run"> {
+  ${runComment}
+  ${runSignature(inputs)}
 }
 
-function moduleFiles(modelName: string, source: string, types: string): Files {
-  const name = moduleName(modelName);
-  const described = { private: true, type: "module", main: `./${name}.js`, types: `./${name}.d.ts` };
+${browserLoad}
+export declare function load(options?: LoadOptions): Promise<Model>;
+`;
+  const node = { types: `./${name}.node.d.ts`, default: `./${name}.node.js` };
   return [
-    [`${name}.js`, source],
-    [`${name}.d.ts`, `// Written by tamis ${version}.\n${types}`],
-    ["package.json", `${JSON.stringify(described, null, 2)}\n`],
+    [`${name}.js`, browserSource],
+    [`${name}.d.ts`, types],
+    [`${name}.node.js`, nodeSource],
+    [`${name}.node.d.ts`, nodeTypes(name)],
+    packageOf(name, { node, types: `./${name}.d.ts`, default: `./${name}.js` }),
   ];
+}
+
+const header = `// Written by tamis ${version}.\n`;
+
+/** Lets the folder be imported by name where it is linked or installed as a package, and its files by path. */
+function packageOf(name: string, entry: Readonly<Record<string, unknown>>): Files[number] {
+  const described = {
+    name: name.toLowerCase().replace(/^[_.]+/, "") || "model",
+    version: "0.0.0",
+    private: true,
+    type: "module",
+    main: `./${name}.js`,
+    types: `./${name}.d.ts`,
+    exports: { ".": entry, "./*": "./*" },
+  };
+  return ["package.json", `${JSON.stringify(described, null, 2)}\n`];
 }
 
 const longestName = 64; // characters; file systems allow 255 bytes
@@ -85,63 +115,61 @@ export function load(options = {}) {
   return session;
 }
 
-/** Runs the model once. A shape may be left out where at most one of its sizes is open. */
+/** Runs the model once. A shape may be left out where at most one of its sizes is open. Throws with code bad-input. */
 export async function run(given) {
+  const unknown = Object.keys(given).find((name) => inputs.every(([known]) => known !== name));
+  if (unknown !== undefined)
+    throw badInput(\`there is no input \${unknown}; the inputs: \${inputs.map(([name]) => name).join(", ")}\`);
   const feeds = inputs.map(([name, { type, shape }]) => {
     const value = Object.hasOwn(given, name) ? given[name] : undefined;
-    if (value === undefined) throw new TypeError(\`input \${name} (\${type}[\${shape.join(",")}]) is missing\`);
+    if (value === undefined) throw badInput(\`input \${name} (\${type}[\${shape.join(",")}]) is missing\`);
     return [name, new ort.Tensor(type, value.data, value.shape ?? completed(name, shape, value.data.length))];
   });
   const results = await (await load()).run(Object.fromEntries(feeds));
   return Object.fromEntries(Object.entries(results).map(([name, { data, dims }]) => [name, { data, shape: dims }]));
 }
 
+const badInput = (message) => Object.assign(new TypeError(message), { code: "bad-input" });
+
 function completed(name, shape, elements) {
   const open = shape.filter((size) => typeof size !== "number");
   const known = shape.reduce((product, size) => (typeof size === "number" ? product * size : product), 1);
-  if (open.length > 1) throw new TypeError(\`input \${name} needs its shape: [\${shape.join(",")}] has several open sizes\`);
+  if (open.length > 1) throw badInput(\`input \${name} needs its shape: [\${shape.join(",")}] has several open sizes\`);
   return shape.map((size) => (typeof size === "number" ? size : elements / known));
 }
 `;
 }
 
-const webGpuSource = `// Written by tamis ${version}: runs the files beside it with WebGPU, in a browser.
+const browserLoad =
+  "/** Loads the model: onProgress hears of bytes as they arrive, device is one to share, signal gives up. */";
+
+const browserSource = `// Written by tamis ${version}: runs the files beside it with WebGPU, in a browser.
 ${'import { loadModel } from "tamis/browser";'}
 
-/** Loads the model: onProgress hears of bytes as they arrive, device is one to share, signal gives up. */
+${browserLoad}
 export const load = (options) => loadModel(new URL("./", import.meta.url), options);
 `;
 
-function valueTypes(inputs: readonly Typed[], outputs: readonly Typed[], arrayOf: (dtype: DType) => string): string {
-  const field = ({ name, dtype, shape }: Typed, optional: boolean): string => {
-    const sizes = shape.map((dim) => (typeof dim === "number" ? dim : "number")).join(", ");
-    return `  /** ${dtype}[${shape.join(",")}] */
-  readonly ${JSON.stringify(name)}: { readonly data: ${arrayOf(dtype)}; readonly shape${optional ? "?" : ""}: readonly [${sizes}] };`;
-  };
-  return `
-/** Row-major. */
-export interface Inputs {
-${inputs.map((value) => field(value, true)).join("\n")}
-}
-export interface Outputs {
-${outputs.map((value) => field(value, false)).join("\n")}
-}
-`;
-}
+const nodeLoad = "/** Loads the model: onProgress hears of bytes as they are read, device is one to share. */";
 
-const onnxFunctions = `/** Loads the model; run() does so by itself. Options are those of ONNX Runtime's InferenceSession.create. */
-export declare function load(options?: object): Promise<unknown>;
+const nodeSource = `// Written by tamis ${version}: runs the files beside it with WebGPU, in Node.
+${'import { loadModel } from "tamis/runtime";'}
 
-/** Runs the model once. A shape may be left out where at most one of its sizes is open. */
-export declare function run(inputs: Inputs): Promise<Outputs>;
+${nodeLoad}
+export const load = (options) => loadModel(new URL("./", import.meta.url), options);
 `;
 
-const webGpuImports = 'import type { BrowserModel, LoadOptions } from "tamis/browser";\n';
-const webGpuFunctions = `export interface Model extends Omit<BrowserModel, "run"> {
-  /** Runs the model once. A shape may be left out where at most one of its sizes is open. */
-  run(inputs: Inputs): Promise<Outputs>;
-}
+const nodeTypes = (name: string): string => `${header}import type { LoadOptions } from "tamis/runtime";
+import type { Model } from "./${name}.js";
 
-/** Loads the model: onProgress hears of bytes as they arrive, device is one to share, signal gives up. */
+export type { Inputs, Model, Outputs } from "./${name}.js";
+
+${nodeLoad}
 export declare function load(options?: LoadOptions): Promise<Model>;
+`;
+
+const runComment = "/** Runs the model once. A shape may be left out where at most one of its sizes is open. */";
+
+const onnxLoad = `/** Loads the model; run() does so by itself. Options are those of ONNX Runtime's InferenceSession.create. */
+export declare function load(options?: object): Promise<unknown>;
 `;

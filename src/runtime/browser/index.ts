@@ -2,6 +2,7 @@
 export { CompileError, type Diagnostic } from "../../ir/diagnostic.ts";
 export type { DType, Elements } from "../../ir/type.ts";
 export type { PictureInput, Progress } from "../artifact/index.ts";
+export type { PlainModel as BrowserModel, PlainTensor, Results } from "../artifact/plainModel.ts";
 export type { SessionValue } from "../session.ts";
 export { type BrowserDevice, openDevice } from "./device.ts";
-export { type BrowserModel, type LoadOptions, loadModel, type PlainTensor, type Results } from "./model.ts";
+export { type LoadOptions, loadModel } from "./model.ts";

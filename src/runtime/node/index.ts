@@ -1,4 +1,5 @@
 export { convertFloats } from "../../ir/packing.ts";
+export type { PlainModel, PlainTensor, Results } from "../artifact/plainModel.ts";
 export type { Session, SessionValue } from "../session.ts";
 export type { Allocations } from "../webgpu/ledger.ts";
 export type { KernelTime, SessionMemory } from "../webgpu/loaded.ts";
@@ -26,7 +27,7 @@ export { createReferenceSession, type ReferenceSessionOptions } from "./referenc
 export { openSafetensors, type SafetensorsEntry, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export { type InputSpec, parseInput, readTensor, readTensors, tensorFromNested } from "./tensorFiles.ts";
 export { readTuningFile, type TunedAdapter, tunedAdapter, tuningPath } from "./tuning.ts";
-export { createFolderSession } from "./webgpuArtifact.ts";
+export { createFolderSession, type LoadOptions, loadModel } from "./webgpuArtifact.ts";
 export { type NodeDevice, openWebGpu } from "./webgpuDevice.ts";
 export { createWebGpuSession, deviceProfile } from "./webgpuSession.ts";
 export { type BindOptions, bindWeights, loadWeights, type OpenWeights } from "./weights.ts";
