@@ -257,7 +257,9 @@ test("an artefact for webgpu runs as it was written, is inspected, compiled agai
   const { files, target, profile } = JSON.parse(first.stdout) as { files: object; target: string; profile: string };
   expect([target, profile]).toEqual(["webgpu", "software"]);
   expect(Object.keys(files)).toEqual(
-    ["kernels.wgsl", "mlp.d.ts", "mlp.js", "model.ir", "package.json", "plan.json", "weights.safetensors"].sort(),
+    ["mlp.d.ts", "mlp.js", "mlp.node.d.ts", "mlp.node.js", "package.json"]
+      .concat(["kernels.wgsl", "model.ir", "plan.json", "weights.safetensors"])
+      .sort(),
   );
   const y = (ended: Ended): readonly number[] =>
     (JSON.parse(ended.stdout) as { outputs: { y: { data: number[] } } }).outputs.y.data;

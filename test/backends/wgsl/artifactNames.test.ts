@@ -87,7 +87,9 @@ describe("whatever users call things", () => {
         const artifact = emitWgslArtifact(modelOf(names));
         expect(artifact.kernels).toBe(reference.kernels);
         const files = webGpuRunner(artifact, names.model).map(([file]) => file);
-        expect(files).toEqual([`${moduleName(names.model)}.js`, `${moduleName(names.model)}.d.ts`, "package.json"]);
+        const module = moduleName(names.model);
+        const endings = ["js", "d.ts", "node.js", "node.d.ts"];
+        expect(files).toEqual([...endings.map((ending) => `${module}.${ending}`), "package.json"]);
         expect(moduleName(names.model)).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,69}$/);
       }),
       { numRuns: 60 },
