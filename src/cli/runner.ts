@@ -159,14 +159,14 @@ ${nodeLoad}
 export const load = (options) => loadModel(new URL("./", import.meta.url), options);
 `;
 
-const nodeTypes = (name: string): string => `${header}import type { LoadOptions } from "tamis/runtime";
-import type { Model } from "./${name}.js";
-
-export type { Inputs, Model, Outputs } from "./${name}.js";
-
-${nodeLoad}
-export declare function load(options?: LoadOptions): Promise<Model>;
-`;
+const nodeTypes = (name: string): string =>
+  [
+    `${header}import type { LoadOptions } from "tamis/runtime";`,
+    `import type { Model } from "./${name}.js";\n`,
+    `export type { Inputs, Model, Outputs } from "./${name}.js";\n`,
+    nodeLoad,
+    "export declare function load(options?: LoadOptions): Promise<Model>;\n",
+  ].join("\n");
 
 const runComment = "/** Runs the model once. A shape may be left out where at most one of its sizes is open. */";
 
