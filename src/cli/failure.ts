@@ -1,6 +1,6 @@
 import { arch, platform } from "node:os";
 import { CommanderError } from "commander";
-import { CompileError, type Diagnostic, diagnostic, fileLoc, formatLoc, OpError } from "../index.ts";
+import { CompileError, type Diagnostic, diagnostic, diagnosticJson, OpError } from "../index.ts";
 import { formatForTerminal, printJson, say } from "./terminal.ts";
 import { version } from "./version.ts";
 
@@ -42,19 +42,8 @@ export function diagnosticsOf(error: unknown): readonly Diagnostic[] | undefined
   return undefined;
 }
 
-/** A diagnostic as `--json` shows it: places as text, and the innermost file position. */
-function jsonDiagnostic({ loc, notes, ...rest }: Diagnostic): object {
-  const at = fileLoc(loc);
-  return {
-    ...rest,
-    loc: formatLoc(loc),
-    ...(at && { file: at.file, line: at.line, column: at.column }),
-    notes: notes.map((note) => ({ message: note.message, loc: formatLoc(note.loc) })),
-  };
-}
-
 const printErrors = (diagnostics: readonly Diagnostic[]): void =>
-  printJson({ error: { diagnostics: diagnostics.map(jsonDiagnostic) } });
+  printJson({ error: { diagnostics: diagnostics.map(diagnosticJson) } });
 
 function defectReport(error: unknown, argv: readonly string[]): string {
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);

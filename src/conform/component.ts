@@ -1,4 +1,5 @@
 import { type Builder, createBuilder } from "../ir/builder.ts";
+import { compileError } from "../ir/diagnostic.ts";
 import type { Graph, Value } from "../ir/graph.ts";
 import type { Registry } from "../ir/op.ts";
 import { builtinOps } from "../ir/ops/index.ts";
@@ -38,7 +39,7 @@ export class Settings {
   }
   numbers(name: string): readonly number[] {
     const value = this.#values[name];
-    if (!Array.isArray(value)) throw new TypeError(`hyperparameter ${name} is no list`);
+    if (!Array.isArray(value)) throw compileError("bad-option", `hyperparameter ${name} is no list`);
     return value as readonly number[];
   }
   #read<T extends "number" | "boolean" | "string">(
@@ -46,7 +47,8 @@ export class Settings {
     kind: T,
   ): { number: number; boolean: boolean; string: string }[T] {
     const value = this.#values[name];
-    if (typeof value !== kind) throw new TypeError(`hyperparameter ${name} is ${JSON.stringify(value)}, not a ${kind}`);
+    if (typeof value !== kind)
+      throw compileError("bad-option", `hyperparameter ${name} is ${JSON.stringify(value)}, not a ${kind}`);
     return value as { number: number; boolean: boolean; string: string }[T];
   }
 }
@@ -80,7 +82,7 @@ export function caseGraph(
     const known = values.get(key);
     if (known !== undefined) return known;
     const data = vector.tensors.get(key);
-    if (data === undefined) throw new TypeError(`${vector.file} has no tensor ${key}`);
+    if (data === undefined) throw compileError("tensor-missing", `${vector.file} has no tensor ${key}`);
     if (kind === "in") inputs[name] = data;
     else parameters.set(name, data);
     const value = kind === "in" ? b.input(name, data) : b.parameter(name, data);

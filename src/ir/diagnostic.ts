@@ -45,7 +45,33 @@ export function diagnostic(code: string, message: string, details: DiagnosticDet
   };
 }
 
-/** The caller's mistake. Carries every diagnostic found, not only the first. */
+/** A diagnostic as JSON has it: places as text, and the innermost file position in numbers. */
+export interface DiagnosticJson extends Omit<Diagnostic, "loc" | "notes"> {
+  /** `vit.ts:41:28`; empty where the place is not known. */
+  readonly loc: string;
+  readonly file?: string;
+  /** From 1. */
+  readonly line?: number;
+  /** From 1. */
+  readonly column?: number;
+  readonly notes: readonly { readonly message: string; readonly loc: string }[];
+}
+
+/** What `--json` prints of a diagnostic. */
+export function diagnosticJson({ loc, notes, ...rest }: Diagnostic): DiagnosticJson {
+  const at = fileLoc(loc);
+  return {
+    ...rest,
+    loc: formatLoc(loc),
+    ...(at && { file: at.file, line: at.line, column: at.column }),
+    notes: notes.map((note) => ({ message: note.message, loc: formatLoc(note.loc) })),
+  };
+}
+
+/**
+ * The caller's mistake. Carries every diagnostic found, not only the first, whose parts are its own fields; the message is
+ * the text of all. `JSON.stringify` gives `{ name, diagnostics }`, as `--json` prints them.
+ */
 export class CompileError extends Error {
   readonly diagnostics: readonly Diagnostic[];
   constructor(diagnostics: readonly Diagnostic[]) {
@@ -53,8 +79,23 @@ export class CompileError extends Error {
     this.name = "CompileError";
     this.diagnostics = diagnostics;
   }
+  /** A section of docs/errors.md. */
   get code(): string {
     return this.diagnostics[0]?.code ?? "unknown";
+  }
+  get loc(): Loc {
+    return this.diagnostics[0]?.loc ?? unknownLoc;
+  }
+  /** Second places: where the other operand comes from, where a name was first declared. */
+  get notes(): readonly Note[] {
+    return this.diagnostics[0]?.notes ?? [];
+  }
+  /** What to do, where there is one fix. */
+  get help(): string | undefined {
+    return this.diagnostics[0]?.help;
+  }
+  toJSON(): { readonly name: string; readonly diagnostics: readonly DiagnosticJson[] } {
+    return { name: this.name, diagnostics: this.diagnostics.map(diagnosticJson) };
   }
 }
 
@@ -65,6 +106,7 @@ export function compileError(code: string, message: string, details: DiagnosticD
 
 /** A defect of ours: a broken invariant, named with the pass and the neighbourhood. */
 export class InternalError extends Error {
+  readonly code = "internal-error";
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "InternalError";

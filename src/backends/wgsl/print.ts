@@ -1,4 +1,5 @@
 // Expressions as WGSL. Shared ones become `let`s; nothing here decides what is computed.
+import { InternalError } from "../../ir/diagnostic.ts";
 import { divideDims } from "../../ir/dim.ts";
 import type { Dim } from "../../ir/type.ts";
 import { accumulatorOf, type Expr, walk } from "./expr.ts";
@@ -147,7 +148,7 @@ export class Printer {
         const sign = infix[e.op];
         if (sign !== undefined) return `(${a} ${sign} ${b})`;
         const name = calls[e.op];
-        if (name === undefined) throw new TypeError(`no WGSL for ${e.op}`);
+        if (name === undefined) throw new InternalError(`no WGSL for ${e.op}`);
         if (e.op === "abs" && e.type === "u32") return a;
         return this.#call(e, name, args);
       }

@@ -1,4 +1,5 @@
 // Values at index expressions: loads of what has memory, the arithmetic itself for all else.
+import { InternalError } from "../../ir/diagnostic.ts";
 import { productOfDims } from "../../ir/dim.ts";
 import type { Attrs, Node, Value } from "../../ir/graph.ts";
 import type { Form } from "../../ir/op.ts";
@@ -96,10 +97,10 @@ export class Reader {
     const register = registerOf(value.type.dtype) as Register;
     if (producer.data !== undefined) {
       if (producer.data.values.length === 1) return this.pool.literal(Number(producer.data.values[0]), register);
-      throw new TypeError("a constant of several elements has no memory");
+      throw new InternalError("a constant of several elements has no memory");
     }
     const form = formOf(producer.op, this.#scheduler.registry);
-    if (form === undefined) throw new TypeError(`${producer.op} is read but was not stored`);
+    if (form === undefined) throw new InternalError(`${producer.op} is read but was not stored`);
     return this.#inline(producer, form, value, index);
   }
 
@@ -168,7 +169,7 @@ export class Reader {
       case "contraction":
         return this.#productInline(node, form, index);
       default:
-        throw new TypeError(`${node.op} is read but was not stored`);
+        throw new InternalError(`${node.op} is read but was not stored`);
     }
   }
 

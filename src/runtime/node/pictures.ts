@@ -113,7 +113,7 @@ async function decode(path: string): Promise<RgbPixels & { readonly grey: boolea
       .toColourspace("srgb")
       .raw({ depth: "uchar" })
       .toBuffer({ resolveWithObject: true });
-    if (size.channels !== 3) throw new Error(`it has ${size.channels} channels`);
+    if (size.channels !== 3) throw notPicture(path, `it has ${size.channels} channels`);
     return { width: size.width, height: size.height, rgb, grey: space === "b-w" || space === "grey16" };
   } catch (error) {
     if (error instanceof CompileError) throw error;
