@@ -7,6 +7,7 @@ import type { Registry } from "./ir/op.ts";
 import { builtinOps } from "./ir/ops/index.ts";
 import { type Pass, type PassReport, runPasses } from "./passes/pass.ts";
 
+/** What happens to a model before it meets a target. */
 export interface LowerOptions {
   /** Run in this order; the graph is verified around each. */
   readonly passes?: readonly Pass[];
@@ -20,6 +21,7 @@ export interface LowerOptions {
   readonly afterPass?: (report: PassReport) => void;
 }
 
+/** A model after its passes, and what each did. */
 export interface Lowered {
   readonly model: Model;
   /** The graph before any pass. */
@@ -44,16 +46,20 @@ const pick = ({ set, registry, root }: LowerOptions) => ({
   ...(root !== undefined && { root }),
 });
 
+/** `compile` for the ONNX target. */
 export interface OnnxCompileOptions extends LowerOptions, OnnxOptions {
   readonly target: "onnx";
 }
 
+/** `compile` for the WebGPU target. */
 export interface WebGpuCompileOptions extends LowerOptions, WgslOptions {
   readonly target: "webgpu";
 }
 
+/** Options of either target, told apart by `target`. */
 export type CompileOptions = OnnxCompileOptions | WebGpuCompileOptions;
 
+/** What `compile` gives: the lowered model, and the artefact for its target. */
 export interface Compiled<Artifact> extends Lowered {
   readonly artifact: Artifact;
 }

@@ -23,6 +23,7 @@ export interface Backend<Artifact, Options extends { readonly profile: string }>
 /** Files by path below the artefact's folder, with `/` between folders: text or bytes. */
 export type EmittedFiles = Readonly<Record<string, string | Uint8Array>>;
 
+/** What a backend's rewrites and its `emit` get beside the model. */
 export interface EmitOptions {
   /** One of the backend's `profiles`; the first one by default. */
   readonly profile: string;
@@ -30,6 +31,7 @@ export interface EmitOptions {
   readonly registry: Registry;
 }
 
+/** What `backend` takes: a target of the user's own. */
 export interface BackendDeclaration {
   /** Its word for `--target`, where tamis.config.ts lists it. */
   readonly name: string;

@@ -74,6 +74,7 @@ export interface OwnComposite<
   <D extends DType>(...args: [...Args<Names, D>, ...Trailing<S>]): Made<R, T, D>;
 }
 
+/** What `composite` takes: an op of the user's own. */
 export interface CompositeDeclaration<
   Names extends readonly string[],
   S extends Specs,

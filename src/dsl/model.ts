@@ -7,6 +7,7 @@ import { withTrace } from "./trace.ts";
 
 /** Plain values that configure an architecture; `--set depth=6` overrides one. */
 export type Options = Readonly<Record<string, OptionValue>>;
+/** A value that a model's option may have. */
 export type OptionValue = string | number | boolean | readonly OptionValue[];
 
 /** How a picture becomes an input: (pixel / 255 - mean) / std per channel. */
@@ -16,6 +17,7 @@ export interface PictureInput {
   readonly fit?: "cover" | "contain" | "fill";
 }
 
+/** A model before it is traced: its name, options and build function, and how checkpoints and pictures fit it. */
 export interface ModelDefinition<O extends Options = Options> {
   readonly kind: "model";
   readonly name: string;
@@ -64,10 +66,12 @@ type Widened<O> = {
         : O[K];
 };
 
+/** Whether a value, such as an export of a file, was made by `defineModel`. */
 export function isModelDefinition(x: unknown): x is ModelDefinition {
   return typeof x === "object" && x !== null && (x as { kind?: unknown }).kind === "model" && "build" in x;
 }
 
+/** How `traceModel` runs a build function. */
 export interface TraceOptions {
   /** Overrides of the model's options. */
   readonly set?: Readonly<Record<string, OptionValue>>;
@@ -80,6 +84,7 @@ export interface TraceOptions {
 export const traceModel = (model: ModelDefinition, options: TraceOptions = {}): Graph =>
   traceWithOps(model, options).graph;
 
+/** A traced model. */
 export interface Traced {
   readonly graph: Graph;
   /** The given one and the composites that the model called. */

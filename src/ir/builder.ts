@@ -40,6 +40,7 @@ type Make<T> =
     : never;
 type Trailing<A> = object extends A ? [attrs?: A] : [attrs: A];
 
+/** What every builder has beside its methods for ops. */
 export interface BuilderCore {
   readonly registry: Registry;
   input(name: string, type: TensorType): Value;
@@ -319,6 +320,7 @@ for (const [name, op] of builtinOps) {
 /** Ops whose builder method gives the list of results, as their type says. */
 const manyResults: ReadonlySet<string> = new Set<keyof Ops>(["sort", "topK", "attention", "tokenMatch"]);
 
+/** A builder of a graph of its own, over the op table unless another registry is given. */
 export function createBuilder(registry: Registry = builtinOps): Builder {
   return new GraphBuilder(registry) as unknown as Builder;
 }

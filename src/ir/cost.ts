@@ -15,6 +15,7 @@ export interface Work {
   readonly elementOps: Dim;
 }
 
+/** What `costOf` counts; figures are polynomials in the symbols that are not bound. */
 export interface Cost extends Work {
   readonly parameterCount: Dim;
   /** As stored, sub-byte kinds packed. */
@@ -27,6 +28,7 @@ export interface Cost extends Work {
   readonly byOp: ReadonlyMap<string, Work>;
 }
 
+/** What `costOf` is told beside the graph. */
 export interface CostOptions {
   /** Sizes or other dimensions for symbols. */
   readonly symbols?: ReadonlyMap<string, Dim>;

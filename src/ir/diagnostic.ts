@@ -10,8 +10,10 @@ export type Loc =
   | { readonly kind: "made"; readonly by: string; readonly from: readonly Loc[] }
   | { readonly kind: "unknown" };
 
+/** The place of what has none. */
 export const unknownLoc: Loc = Object.freeze({ kind: "unknown" });
 
+/** A second place, with what it has to do with the finding. */
 export interface Note {
   readonly message: string;
   readonly loc: Loc;
@@ -27,6 +29,7 @@ export interface Diagnostic {
   readonly help?: string;
 }
 
+/** The parts of a diagnostic beside code and message. */
 export interface DiagnosticDetails {
   readonly loc?: Loc;
   readonly notes?: readonly Note[];
@@ -34,6 +37,7 @@ export interface DiagnosticDetails {
   readonly severity?: Diagnostic["severity"];
 }
 
+/** A diagnostic; an error at an unknown place unless the details say otherwise. */
 export function diagnostic(code: string, message: string, details: DiagnosticDetails = {}): Diagnostic {
   return {
     code,

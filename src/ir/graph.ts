@@ -3,6 +3,7 @@ import type { TensorData, TensorType } from "./type.ts";
 
 /** Plain data an op is configured with. */
 export type Attr = number | string | boolean | readonly Attr[];
+/** Every attribute of an op by name, in declared order. */
 export type Attrs = Readonly<Record<string, Attr>>;
 
 /**
@@ -24,6 +25,7 @@ export interface Node {
   readonly data?: TensorData;
 }
 
+/** One result of a node: what edges of the graph carry. */
 export interface Value {
   readonly type: TensorType;
   readonly producer: Node;
@@ -31,11 +33,13 @@ export interface Value {
   readonly index: number;
 }
 
+/** A named result of a graph. */
 export interface Output {
   readonly name: string;
   readonly value: Value;
 }
 
+/** A model's dataflow: a frozen value, which passes replace and never change. */
 export interface Graph {
   readonly name: string;
   readonly inputs: readonly Value[];
@@ -55,11 +59,13 @@ export interface WeightSource {
   read(start?: number, end?: number): Promise<TensorData>;
 }
 
+/** A graph with the contents of its parameters, as far as they are at hand. */
 export interface Model {
   readonly graph: Graph;
   readonly weights: ReadonlyMap<string, WeightSource>;
 }
 
+/** One operand of one node. */
 export interface Use {
   readonly user: Node;
   readonly operandIndex: number;
@@ -82,11 +88,13 @@ export function usesOf(graph: Graph): ReadonlyMap<Value, readonly Use[]> {
   return uses;
 }
 
+/** The parameter nodes of a graph, in order. */
 export const parametersOf = (graph: Graph): readonly Node[] => graph.nodes.filter((n) => n.op === "parameter");
 
 /** The `name` of an input or parameter node. */
 export const sourceName = (node: Node): string => node.attrs["name"] as string;
 
+/** Whether a node makes values of nothing: `input`, `parameter` or `constant`. */
 export const isSource = (node: Node): boolean =>
   node.op === "input" || node.op === "parameter" || node.op === "constant";
 

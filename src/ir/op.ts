@@ -64,9 +64,13 @@ export interface CompositeOf<O extends Operands, A extends object, C, R> extends
   readonly vjp?: Vjp<C>;
 }
 
+/** An op that is one loop nest, of which its form says the arithmetic. */
 export type Structured<O extends Operands, A extends object = NoAttrs, R = Value> = StructuredOf<O, A, Required<A>, R>;
+/** An op that is a function over whole tensors. */
 export type Routine<O extends Operands, A extends object = NoAttrs, R = Value> = RoutineOf<O, A, Required<A>, R>;
+/** An op that other ops define; `A` are its attributes as callers give them, `R` its result or results. */
 export type Composite<O extends Operands, A extends object = NoAttrs, R = Value> = CompositeOf<O, A, Required<A>, R>;
+/** An op of any kind, with operands, attributes and results of any type. */
 export type AnyOp = StructuredOf<any, any, any, any> | RoutineOf<any, any, any, any> | CompositeOf<any, any, any, any>;
 
 /** A tensor while it is interpreted: every dtype as f64 numbers, already wrapped to the dtype's range. */

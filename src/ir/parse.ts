@@ -17,6 +17,7 @@ import {
   type TensorType,
 } from "./type.ts";
 
+/** What `parseGraph` is told beside the text. */
 export interface ParseOptions {
   readonly registry?: Registry;
   /** Named in diagnostics. */

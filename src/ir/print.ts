@@ -5,6 +5,7 @@ import type { Registry } from "./op.ts";
 import { builtinOps } from "./ops/index.ts";
 import { formatType, type TensorData, toNumbers } from "./type.ts";
 
+/** What `printGraph` shows of a graph. */
 export interface PrintOptions {
   readonly registry?: Registry;
   /** Append `loc(...)` to every node. */
@@ -47,6 +48,7 @@ export function valueNames(graph: Graph): ReadonlyMap<Value, string> {
   return names;
 }
 
+/** One node as its line of IR text, its values named by `valueNames`. */
 export function printNode(
   node: Node,
   names: ReadonlyMap<Value, string>,

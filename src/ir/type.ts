@@ -1,6 +1,7 @@
 import type { Dim } from "./dim.ts";
 
 export type { Dim } from "./dim.ts";
+/** Sizes by axis; [] is a scalar. */
 export type Shape = readonly Dim[];
 
 /** What a tensor element is. `i4`, `u4`, `u2` and the f8 kinds are storage kinds of weights: cast before computing. */
@@ -24,14 +25,20 @@ export const dtypes = {
   bool: { kind: "bool", bits: 8 },
 } as const satisfies Record<string, { kind: "float" | "signed" | "unsigned" | "bool"; bits: number }>;
 
+/** The name of a dtype: `f32`, `i32`, `bool` ... */
 export type DType = keyof typeof dtypes;
+/** The names of the floating-point dtypes. */
 export type FloatType = "f64" | "f32" | "f16" | "bf16" | "f8e4m3" | "f8e5m2";
 
+/** Whether a text names a dtype. */
 export const isDType = (text: string): text is DType => Object.hasOwn(dtypes, text);
+/** Whether a dtype is one of the floating-point kinds. */
 export const isFloat = (dtype: DType): dtype is FloatType => dtypes[dtype].kind === "float";
+/** Whether a dtype is a signed or unsigned integer. */
 export const isInteger = (dtype: DType): boolean =>
   dtypes[dtype].kind === "signed" || dtypes[dtype].kind === "unsigned";
 
+/** What is known of a tensor before it has contents. */
 export interface TensorType {
   readonly dtype: DType;
   readonly shape: Shape;
@@ -72,6 +79,7 @@ export interface TensorData {
   readonly values: Elements;
 }
 
+/** Memory for `count` elements of a dtype, all 0. */
 export function allocate(dtype: DType, count: number): Elements {
   switch (dtype) {
     case "f64":

@@ -7,6 +7,7 @@ import { builtinOps } from "./ops/index.ts";
 import { printNode, valueNames } from "./print.ts";
 import { formatType } from "./type.ts";
 
+/** What `verifyGraph` is told beside the graph. */
 export interface VerifyOptions {
   readonly registry?: Registry;
   /** Who made the graph: named in the error. */

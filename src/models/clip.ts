@@ -71,6 +71,7 @@ export function clipVision(
   };
 }
 
+/** What the tower computes of a batch of pictures. */
 export interface ClipVisionResult<D extends FloatType = "f32"> {
   /** The token stream after each block, [batch, 1 + patches, dim]; language models read one of the last, without its first token. */
   readonly stages: readonly Tensor<D, nn.Rank3>[];

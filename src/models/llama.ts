@@ -96,6 +96,7 @@ export interface Rotary<D extends FloatType = "f32"> {
   readonly sin: Tensor<D, readonly [Dim, Dim]>;
 }
 
+/** What the network computes of a batch of token sequences. */
 export interface LlamaResult {
   /** The token stream after each block: [batch, sequence, dim]. */
   readonly stages: readonly Tokens<"f32">[];

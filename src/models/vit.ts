@@ -116,6 +116,7 @@ export function vit(config: Partial<VitConfig> = {}, presentation: Presentation 
 type Tokens<D extends FloatType> = Tensor<D, nn.Rank3>;
 type Picture<D extends FloatType> = Tensor<D, nn.Rank4>;
 
+/** What the network computes of a batch of pictures. */
 export interface VitResult<D extends FloatType = "f32"> {
   /** The token stream after each block: [batch, tokens, dim]. */
   readonly stages: readonly Tokens<D>[];
@@ -165,9 +166,11 @@ export function embedPositions<D extends FloatType>(
   return add(tokens, parameter("pos_embed", [1, count + names.length, dim], patches.dtype));
 }
 
+/** What a block needs to know of the network around it. */
 export type BlockConfig = Pick<VitConfig, "heads" | "mlpRatio" | "qkvBias" | "epsilon"> & {
   readonly activation?: Activation;
 };
+/** The nonlinearity of the MLP. */
 export type Activation = "gelu" | "geluTanh" | "quickGelu";
 
 /** Pre-norm: x + attention(norm1(x)), then that + mlp(norm2(that)). */

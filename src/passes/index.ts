@@ -23,9 +23,12 @@ interface ValueOfKind {
   /** Kept apart from a list: `r=(6,-1.0)` and `r=[6,-1]` mean different things. */
   tuple: { readonly tuple: readonly number[] };
 }
+/** An option's value, of one of the kinds that its spec names. */
 export type PassOptionValue = ValueOfKind[OptionKind];
+/** Options of a pass as they were read, by name. */
 export type PassOptionValues = Readonly<Record<string, PassOptionValue>>;
 
+/** One option of a pass: how its text is read. */
 export interface OptionSpec {
   /** Several kinds: the first one that the text fits. */
   readonly kind: OptionKind | readonly OptionKind[];
@@ -37,6 +40,7 @@ export interface OptionSpec {
   /** One line for the pass list, with units. */
   readonly doc: string;
 }
+/** The options of a pass, by name. */
 export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
 
 /** One pass of the registry. */
@@ -150,6 +154,7 @@ const entries: readonly PassEntry[] = [
 /** Every pass by name, in the order of a full recipe. */
 export const passes: ReadonlyMap<string, PassEntry> = new Map(entries.map((entry) => [entry.name, entry]));
 
+/** A pass of the registry with the options that a text gave it. */
 export interface PassSpec {
   readonly entry: PassEntry;
   readonly options: PassOptionValues;

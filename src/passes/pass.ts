@@ -16,9 +16,12 @@ export const graphTraits = {
   separateTokens: "tokens that each stand for one patch or word",
   forwardOnly: "no gradients among the outputs",
 } as const;
+/** The name of a trait. */
 export type GraphTrait = keyof typeof graphTraits;
+/** Every trait. */
 export const allTraits = Object.keys(graphTraits) as readonly GraphTrait[];
 
+/** A function from graph to graph, with what it promises and an example that is its test. */
 export interface Pass {
   readonly name: string;
   readonly summary: string;
@@ -41,6 +44,7 @@ export interface Firing {
   readonly refused?: string;
 }
 
+/** What a pass gets beside the graph: ops, weights, and where to say what it did. */
 export interface PassContext {
   readonly registry: Registry;
   /** Weights at hand while compiling; undefined when the model is compiled without. */
@@ -51,6 +55,7 @@ export interface PassContext {
   note(message: string, loc: Loc): void;
 }
 
+/** What a pass did to a graph, and how long it took. */
 export interface PassReport {
   readonly name: string;
   readonly contract: Contract;
@@ -65,6 +70,7 @@ export interface PassReport {
   readonly after: Graph;
 }
 
+/** How `runPasses` runs. */
 export interface PassOptions {
   readonly registry?: Registry;
   /** Off only in timing runs. */

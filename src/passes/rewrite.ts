@@ -51,6 +51,7 @@ export const rule = <B extends object, A>(
   declared: Omit<RuleOf<NoInfer<B>>, "match"> & { readonly match: NodePattern<B, A> },
 ): Rule => declared as unknown as Rule;
 
+/** What `rewritePass` takes: a pass that is a list of rules. */
 export interface RewritePassDeclaration {
   readonly name: string;
   readonly summary: string;

@@ -1,5 +1,6 @@
 import type { TensorData, TensorType } from "../ir/type.ts";
 
+/** An input or output of a session; symbols are settled by each run's inputs. */
 export interface SessionValue extends TensorType {
   readonly name: string;
 }

@@ -15,6 +15,7 @@ export { type CheckOptions, checkOnnx } from "./check.ts";
 export { isProfile, type Profile, profiles, providersOf } from "./profile.ts";
 export type { OnnxValue } from "./proto.ts";
 
+/** How `emitOnnx` writes a model; all of it has defaults. */
 export interface OnnxOptions {
   /** Default portable. */
   readonly profile?: Profile;
@@ -40,6 +41,7 @@ export interface ExternalEntry {
   bytes(): AsyncIterable<Uint8Array>;
 }
 
+/** A model as an ONNX file that is not yet written: what it will hold, and its bytes on demand. */
 export interface OnnxArtifact {
   readonly kind: "onnx";
   readonly name: string;
@@ -168,6 +170,7 @@ async function* stream(source: WeightSource): AsyncGenerator<Uint8Array> {
     yield packed(await source.read(start, Math.min(count, start + elementsAtOnce)));
 }
 
+/** The ONNX target as passes and `--stop-after legalize` see it. */
 export const onnxBackend: Backend<OnnxArtifact, OnnxOptions & { readonly profile: Profile }> = {
   name: "onnx",
   profiles,

@@ -127,6 +127,7 @@ export const onnxFusedMatmul: Composite<[lhs: Value, rhs: Value]> = {
   },
 };
 
+/** Composites for operators that ONNX has and the op table has not; a legalized graph is made of both. */
 export const nativeOps = {
   onnxLinear,
   onnxConv,

@@ -14,7 +14,9 @@ export const providersOf = {
   standard: { meant: "cpu", tested: ["cpu"] },
 } as const satisfies Readonly<Record<Profile, { readonly meant: string; readonly tested: readonly string[] }>>;
 
+/** Every profile, `portable` first. */
 export const profiles = Object.keys(baseOpset) as readonly Profile[];
+/** Whether a text, such as one of the command line, names a profile. */
 export const isProfile = (text: string): text is Profile => Object.hasOwn(baseOpset, text);
 
 /** Smallest IR version for an opset: functions came with 8, the first operators of opset 19 with 9, of 21 with 10. */

@@ -35,6 +35,7 @@ export interface OnnxFunction {
   readonly doc: string;
 }
 
+/** An input or output of an ONNX file; symbols are named dimensions. */
 export interface OnnxValue {
   readonly name: string;
   readonly type: TensorType;

@@ -47,6 +47,7 @@ export interface Plan {
   readonly weights: TensorFile | null;
 }
 
+/** A model as a WebGPU program with the contents of its files, not yet written. */
 export interface WgslArtifact {
   readonly kind: "webgpu";
   readonly name: string;

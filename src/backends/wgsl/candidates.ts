@@ -2,6 +2,7 @@
 import type { DeviceProfile } from "./index.ts";
 import type { AttentionTile, GemmTile } from "./tuning.ts";
 
+/** Tiles by kind of kernel. */
 export interface Candidates {
   readonly gemm: readonly GemmTile[];
   readonly attention: readonly AttentionTile[];

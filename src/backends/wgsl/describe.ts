@@ -12,6 +12,7 @@ import { formOf } from "./rowwise.ts";
 import type { Schedule, Stored } from "./schedule.ts";
 import { type KernelWork, workOf } from "./work.ts";
 
+/** What `describeKernels` is told beside the graph. */
 export interface DescribeOptions extends WgslOptions {
   /** Sizes of symbols; figures stay polynomials in the others. */
   readonly symbols?: ReadonlyMap<string, Dim>;
@@ -31,6 +32,7 @@ export interface KernelOp {
   readonly again: readonly string[];
 }
 
+/** A buffer that a kernel reads. */
 export interface KernelRead {
   /** Of an input, a parameter or an output its name in the graph, of all else that of its buffer. */
   readonly name: string;
@@ -40,6 +42,7 @@ export interface KernelRead {
   readonly bytes: Dim;
 }
 
+/** One rule of the scheduler that gave a value memory, with the ops that read it. */
 export interface CauseReport {
   readonly rule: Cause["rule"];
   readonly readers: readonly { readonly op: string; readonly loc: string; readonly kernels: readonly string[] }[];
@@ -47,6 +50,7 @@ export interface CauseReport {
   readonly calls?: string;
 }
 
+/** A buffer that a kernel writes. */
 export interface KernelWrite {
   readonly name: string;
   readonly bytes: Dim;
@@ -54,6 +58,7 @@ export interface KernelWrite {
   readonly why: readonly CauseReport[];
 }
 
+/** One kernel: what it stands for, moves and computes. Bytes and operations are polynomials in symbols. */
 export interface KernelReport {
   /** `k4`: its place in the order in which kernels run. */
   readonly name: string;
@@ -236,6 +241,7 @@ function perByte(operations: Dim, read: Dim, written: Dim): { readonly operation
   return { operationsPerByte: Number((operations / bytes).toPrecision(3)) };
 }
 
+/** Sums over the kernels of a program. */
 export interface KernelTotals {
   readonly kernels: number;
   /** In order of appearance. */
@@ -250,6 +256,7 @@ export interface KernelTotals {
 
 const scopeDepth = 2;
 
+/** Adds up what `describeKernels` reports. */
 export function totalsOf(reports: readonly KernelReport[]): KernelTotals {
   const byKind = new Map<string, { readonly kernels: number; readonly operations: Dim }>();
   const byScope = new Map<string, number>();

@@ -35,6 +35,7 @@ export interface DeviceProfile {
   readonly workgroupBytes?: number;
 }
 
+/** How `emitWgsl` writes a model; all of it has defaults. */
 export interface WgslOptions {
   readonly registry?: Registry;
   readonly device?: DeviceProfile;
@@ -44,22 +45,26 @@ export interface WgslOptions {
   readonly donate?: Donations;
 }
 
+/** The tiles of a device that nothing was measured on. */
 export function defaultTuning({ software, subgroupsOfFour = false }: DeviceProfile): Tuning {
   if (!software) return hardwareTuning;
   return subgroupsOfFour ? softwareSubgroupTuning : softwareTuning;
 }
 
+/** A piece of memory; `elements` of a 4-byte register each. */
 export interface ProgramBuffer {
   readonly name: string;
   readonly register: Register;
   readonly elements: Dim;
 }
+/** An input, parameter or output of a program and the buffer that holds it. */
 export interface ProgramValue {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly Dim[];
   readonly buffer: string;
 }
+/** One run of a shader. */
 export interface Dispatch {
   /** Index into `shaders`. */
   readonly shader: number;
@@ -74,6 +79,10 @@ export interface Dispatch {
   readonly ops: readonly string[];
 }
 
+/**
+ * A model as shaders and dispatches, plain data that a runtime runs without a compiler. Sizes are polynomials in
+ * `symbols`.
+ */
 export interface WgslProgram {
   readonly kind: "webgpu";
   readonly version: 1;

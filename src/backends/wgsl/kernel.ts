@@ -146,6 +146,7 @@ export interface RankKernel extends KernelOf<"rank"> {
   readonly stages: readonly RankStage[];
 }
 
+/** A kernel as plain data, before it is WGSL: iteration space, reads, arithmetic, results. */
 export type Kernel = MapKernel | RowsKernel | GemmKernel | AttentionKernel | WindowKernel | ScanKernel | RankKernel;
 
 /** Every expression of a kernel, for finding what it reads. */

@@ -3,6 +3,7 @@ import type { AttentionKernel, GemmKernel, Kernel } from "./kernel.ts";
 /** Kinds of kernels that are written in one of several tiles. */
 export type TunableKernel = GemmKernel | AttentionKernel;
 
+/** Whether a kernel may be written in one of several tiles. */
 export const isTunable = (kernel: Kernel): kernel is TunableKernel =>
   kernel.kind === "gemm" || kernel.kind === "attention";
 

@@ -17,6 +17,7 @@ export interface GemmTile {
   readonly depth: number;
 }
 
+/** How the threads of an attention kernel share its work. */
 export interface AttentionTile {
   /** Keys whose scores are found together before the running sum is scaled. */
   readonly keys: number;
@@ -32,6 +33,7 @@ export interface TuningChoices {
   readonly attention: ReadonlyMap<string, AttentionTile>;
 }
 
+/** How kernels are written for a device. */
 export interface Tuning {
   /** Threads that share a row; 1 where barriers are dear (software adapters). */
   readonly rowThreads: number;

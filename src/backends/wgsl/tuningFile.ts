@@ -7,6 +7,7 @@ import type { AttentionTile, GemmTile, TuningChoices } from "./tuning.ts";
 /** Raised whenever an older reader would take a newer file wrongly. */
 const format = 1;
 
+/** Choices of tiles as JSON, what `bench tune -o` writes and `compile --tuning` reads. */
 export interface TuningFile {
   readonly format: typeof format;
   readonly choices: readonly { readonly kernel: string; readonly tile: GemmTile | AttentionTile }[];

@@ -12,6 +12,7 @@ import { evaluateForm } from "./forms.ts";
 
 export { erf } from "./scalar.ts";
 
+/** What the interpreter is told beside graph and inputs. */
 export interface EvaluateOptions {
   readonly registry?: Registry;
   /** Contents of the graph's parameters by name. */

@@ -23,7 +23,9 @@ export const ops = {
   ...tokenOps,
 } satisfies Record<string, AnyOp>;
 
+/** The op table's types, by name. */
 export type Ops = typeof ops;
+/** The name of an op of the table. */
 export type OpName = keyof Ops;
 export type CompositeName = { [K in OpName]: Ops[K] extends { readonly kind: "composite" } ? K : never }[OpName];
 export type RoutineName = { [K in OpName]: Ops[K] extends { readonly kind: "routine" } ? K : never }[OpName];
@@ -33,4 +35,5 @@ export type AttrsOf<T> = T extends { readonly signature?: (operands: never, attr
   ? Required<A>
   : never;
 
+/** The op table as a registry; docs/ops.md lists it. */
 export const builtinOps: Registry = new Map<string, AnyOp>(Object.entries(ops));

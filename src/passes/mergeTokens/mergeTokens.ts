@@ -10,6 +10,7 @@ import { mergeExample } from "./example.ts";
 import { type Reduction, reductionSchedule } from "./schedule.ts";
 import { castTo, type Place, TokenStreams, type Tokens } from "./stream.ts";
 
+/** How many tokens merge, and how. */
 export interface MergeTokensOptions {
   /** Tokens merged in each block; clamped to half of those that are not protected. */
   readonly r: Reduction;

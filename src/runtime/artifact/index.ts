@@ -13,6 +13,7 @@ export type { PictureInput, RunManifest } from "./manifest.ts";
 export { checkRequirements } from "./requirements.ts";
 export type { TensorStream } from "./tensors.ts";
 
+/** How far loading is. */
 export interface Progress {
   /** Bytes that have arrived, and all there are. */
   readonly loaded: number;

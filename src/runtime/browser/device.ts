@@ -1,5 +1,6 @@
 import { compileError } from "../../ir/diagnostic.ts";
 
+/** A WebGPU device of this page, which models may share. */
 export interface BrowserDevice {
   readonly device: GPUDevice;
   /** For people: what the browser tells of it. */

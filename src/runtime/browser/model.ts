@@ -4,6 +4,7 @@ import { createProgramSession } from "../webgpu/program.ts";
 import { type BrowserDevice, openDevice } from "./device.ts";
 import { fetchFiles } from "./fetchFiles.ts";
 
+/** What `loadModel` may be told. */
 export interface LoadOptions {
   /** Called as bytes arrive. */
   readonly onProgress?: (progress: Progress) => void;

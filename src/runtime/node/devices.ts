@@ -18,6 +18,7 @@ export interface WebgpuAdapter {
   readonly reason?: string;
 }
 
+/** What `tamis devices` shows. */
 export interface Devices {
   readonly webgpu: readonly WebgpuAdapter[];
   readonly onnx: readonly OnnxProvider[];

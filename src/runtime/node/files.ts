@@ -138,6 +138,9 @@ export async function writeAtomically(path: string, write: (file: FileHandle) =>
   }
 }
 
+/**
+ * Writes a whole file through one beside it, which replaces `path` when it is complete. Fails with `file-unwritable`.
+ */
 export const writeFileAtomically = (path: string, contents: Uint8Array | string): Promise<void> =>
   writeAtomically(path, (file) => file.writeFile(contents));
 

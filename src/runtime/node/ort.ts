@@ -14,6 +14,7 @@ import { firstLine, plainReason, providerFailure } from "./ortProbe.ts";
 import { prepareAdapter } from "./webgpuDevice.ts";
 import { writeOnnx } from "./writeOnnx.ts";
 
+/** How ONNX Runtime runs a model. */
 export interface OrtSessionOptions {
   /** Default cpu. */
   readonly provider?: "cpu" | "webgpu" | "cuda";

@@ -4,6 +4,7 @@ import type { TensorData } from "../../ir/type.ts";
 import { readBytes, startOf } from "./files.ts";
 import { type RgbPixels, resample } from "./resample.ts";
 
+/** How a picture becomes a tensor. */
 export interface PictureOptions {
   /** In pixels. */
   readonly width: number;
@@ -19,6 +20,7 @@ export interface PictureOptions {
   readonly fit?: "cover" | "contain" | "fill";
 }
 
+/** A decoded picture. */
 export interface Picture {
   /** In pixels. */
   readonly width: number;

@@ -5,6 +5,7 @@ import type { Registry } from "../../ir/op.ts";
 import { formatType, type TensorData } from "../../ir/type.ts";
 import type { Session } from "../session.ts";
 
+/** What the reference interpreter is told beside the model. */
 export interface ReferenceSessionOptions {
   readonly registry?: Registry;
 }

@@ -143,6 +143,7 @@ function shardPath(indexPath: string, shard: string): string {
   return path;
 }
 
+/** A tensor to write: its contents, or where they are read from. */
 export interface SafetensorsEntry {
   readonly name: string;
   readonly source: WeightSource | TensorData;

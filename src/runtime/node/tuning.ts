@@ -15,6 +15,7 @@ export interface TunedAdapter {
   readonly description: string;
 }
 
+/** What tells an open adapter from others. */
 export function tunedAdapter({ adapter: { name, vendor }, device: { adapterInfo } }: NodeDevice): TunedAdapter {
   const { architecture, description } = adapterInfo;
   return { name, vendor, architecture, description };

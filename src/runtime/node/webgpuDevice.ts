@@ -7,6 +7,7 @@ import { delimiter, dirname, join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
 import { compileError } from "../../ir/diagnostic.ts";
 
+/** A WebGPU device of this process; it keeps Node alive until it is closed. */
 export interface NodeDevice {
   /** The device in use; another one after a loss and `reopen`. */
   readonly device: GPUDevice;

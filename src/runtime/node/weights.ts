@@ -67,6 +67,7 @@ async function checkpointIn(folder: string): Promise<string> {
   });
 }
 
+/** How a checkpoint's weights go to a model's parameters. */
 export interface BindOptions {
   /**
    * The model's name of a weight, given the checkpoint's; undefined leaves that weight out on purpose.

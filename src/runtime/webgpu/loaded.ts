@@ -28,6 +28,7 @@ export interface RunResult {
   readonly kernels: readonly KernelTime[];
 }
 
+/** How long one kernel of a run took. */
 export interface KernelTime {
   readonly label: string;
   /** Dotted name scope of the model, "" at the top. */

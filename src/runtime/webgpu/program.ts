@@ -10,6 +10,7 @@ import { type KernelTime, LoadedProgram, type RunRequest, type RunResult, type S
 import type { UploadProgress, Weights } from "./parameters.ts";
 import { DeviceTensor, uploadTensor } from "./tensor.ts";
 
+/** A session of a WebGPU program: tensors may stay on the device between runs. */
 export interface ProgramSession extends Session {
   /** Bytes of the last run; undefined before one. */
   readonly memory: SessionMemory | undefined;
@@ -35,12 +36,14 @@ export interface ProgramSession extends Session {
   upload(contents: TensorData): Promise<DeviceTensor>;
 }
 
+/** A run with the times of its kernels. */
 export interface Profile {
   readonly outputs: Readonly<Record<string, TensorData>>;
   /** In the order they ran; the same kernel once per time that it ran. */
   readonly kernels: readonly KernelTime[];
 }
 
+/** How a session of a WebGPU program is opened. */
 export interface ProgramOptions {
   /**
    * Outputs to the inputs whose memory they take, instead of what the program was compiled with: such an input's tensor

@@ -12,6 +12,7 @@ export interface Example {
   read(): Promise<Readonly<Record<string, TensorData>>>;
 }
 
+/** Labelled examples in a fixed order, read one after the other; may hold files open. */
 export interface DataSet extends AsyncDisposable {
   /** Undefined where it shows only at the end. */
   readonly count: number | undefined;

@@ -5,6 +5,7 @@ import { batchOf, fill, readBatch } from "./batch.ts";
 import type { DataSet, Example } from "./dataset.ts";
 import { createScorer, type Score } from "./score.ts";
 
+/** How `evaluateModel` goes through a data set. */
 export interface EvaluateModelOptions {
   /** Examples in one run; where the model's batch has a fixed size, that size. Default 32. */
   readonly batch?: number;
@@ -16,6 +17,7 @@ export interface EvaluateModelOptions {
   readonly onBatch?: (examples: number) => void;
 }
 
+/** What `evaluateModel` found, and how long it took. */
 export interface Evaluation extends Score {
   readonly batch: number;
   /** Median over batches of a run's time, by its examples. */

@@ -16,6 +16,7 @@ export interface ClassScore {
   readonly answered: number;
 }
 
+/** Accuracy and confusion over the examples counted so far. */
 export interface Score {
   readonly top1: Share;
   /** Where there are more than 10 classes: the class is among the five with the largest logits. */
