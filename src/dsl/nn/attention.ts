@@ -8,6 +8,7 @@ import type { Keys, Rank3, Rank4, Rotary, SplitHeads, Values } from "../types/la
 import type { Arg, Both, Res } from "../types/result.ts";
 import { linear, sizeOf } from "./layers.ts";
 
+/** How `nn.attention` weighs keys; all of it has defaults. */
 export interface AttendOptions<D extends DType> {
   /** Of the products; default 1 / sqrt(channels). */
   scale?: number;

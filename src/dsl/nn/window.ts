@@ -7,6 +7,7 @@ import type { Divides, PerAxis, Rank4, Upsample, Window } from "../types/layers.
 import type { Arg, Res } from "../types/result.ts";
 import { sizeOf } from "./layers.ts";
 
+/** The window of a convolution and its output channels; sizes are per axis [height, width], or one for both. */
 export interface ConvOptions {
   out: number;
   /** Rows and columns, or one number for both. */
@@ -70,6 +71,7 @@ export function conv2d(name: string, x: Tensor<FloatType, Rank4>, options: ConvO
   );
 }
 
+/** The window of a pooling; sizes are per axis [height, width], or one for both. */
 export interface PoolOptions {
   kernel: PerAxis;
   /** As the kernel, where it is left out. */
@@ -88,6 +90,10 @@ const poolAttrs = ({ kernel, stride, padding = 0 }: PoolOptions) => {
   };
 };
 
+/**
+ * Greatest element of each window: [batch, channels, height, width] -> the last two by window and stride. Fails with
+ * `rank-mismatch` and `bad-attribute`.
+ */
 export function maxPool2d<
   D extends FloatType,
   S extends Rank4,
@@ -102,6 +108,10 @@ export function maxPool2d(x: Tensor, options: PoolOptions): Tensor {
   return record((b) => wrap(b.maxPool2d(x.value, poolAttrs(options))));
 }
 
+/**
+ * Mean of each window: [batch, channels, height, width] -> the last two by window and stride; padding counts as zeros
+ * only with `countPadding`. Fails with `rank-mismatch` and `bad-attribute`.
+ */
 export function avgPool2d<
   D extends FloatType,
   S extends Rank4,
