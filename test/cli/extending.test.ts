@@ -46,7 +46,14 @@ describe("without a config", () => {
     await writeFile(path("wrong.ts"), text);
     const targets = ["reference", "webgpu", "onnx"].map((target) => `${shown(`--target ${target}`)} --json`);
     const passes = ["--diff", "--trace-rules"].map((option) => shown(`${option}`));
-    const others = ["inspect model.ts", ...targets, ...passes, shown("compile model.ts"), "inspect wrong.ts"];
+    const given = "--weights random:1 --input x=random:2 --input cot.y=random:3 --target reference --json";
+    const gradients = ["--pass differentiate", "--pass decompose"].map((pass) => {
+      const options = shown(`inspect model.ts ${pass}`).replace("inspect model.ts ", "");
+      return `run model.ts ${options} ${given}`;
+    });
+    const others = ["inspect model.ts", ...targets, ...passes, shown("compile model.ts"), "inspect wrong.ts"].concat(
+      gradients,
+    );
     ended = await inTurn(...others.map((command) => ["", command] as const));
   });
 
@@ -61,6 +68,17 @@ describe("without a config", () => {
     expect(wanted).toHaveLength(4);
     expect(others).toHaveLength(2);
     for (const got of others) got?.forEach((y, i) => expect(y).toBeCloseTo(wanted?.[i] as number, 5));
+  });
+
+  test("its gradient in closed form is that of what it is made of", () => {
+    const [closed, parts] = ended.slice(8, 10).map((one) => outputs(one));
+    const names = Object.keys(closed ?? {}).filter((name) => name.startsWith("grad."));
+    expect(names).toHaveLength(6);
+    for (const name of names) {
+      const wanted = parts?.[name]?.data ?? [];
+      expect(Math.max(...wanted.map(Math.abs))).toBeGreaterThan(0);
+      closed?.[name]?.data.forEach((y, i) => expect(y).toBeCloseTo(wanted[i] as number, 6));
+    }
   });
 
   test("a pass is named by its file, shows its work, and its own test passes", async () => {
@@ -182,6 +200,6 @@ describe("what is wrong is said", () => {
 
 test("the commands of the page are those that were run", () => {
   const run = commands.filter((line) => line.startsWith("npx tamis "));
-  expect(run).toHaveLength(11);
+  expect(run).toHaveLength(13);
   for (const line of run) expect(line).toMatch(/^npx tamis (inspect|run|compile|fuzz) /);
 });
